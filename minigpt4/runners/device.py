@@ -1,0 +1,104 @@
+"""Which device a run uses, and in which precision it computes there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from minigpt4.common.errors import ConfigError, ResourceError
+from minigpt4.common.settings import RunSettings
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """What the forward pass computes in.
+
+    Attributes:
+        mixed: ``no``, ``fp16`` (with a loss scaler) or ``bf16``.
+        reason: Why, for the log.
+    """
+
+    mixed: str
+    reason: str
+
+
+def check_device(device: str) -> torch.device:
+    """The device of ``run.device``, checked to exist.
+
+    Raises:
+        ResourceError: There is no such device on this machine.
+        ConfigError: It is not the name of a device.
+    """
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"run.device is {device!r}; it can be cuda, cpu or mps.") from None
+    if chosen.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise ResourceError(
+                "run.device is cuda, but PyTorch sees no CUDA GPU here: install a driver and a "
+                "CUDA build of PyTorch, or run on the CPU with --options run.device=cpu."
+            )
+        if chosen.index is not None and chosen.index >= count:
+            raise ResourceError(f"run.device is {device}, but there are only {count} GPUs.")
+    elif chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ResourceError(
+            "run.device is mps, but this machine has none: use --options run.device=cpu."
+        )
+    elif chosen.type not in ("cuda", "cpu", "mps"):
+        raise ConfigError(f"run.device is {device!r}; it can be cuda, cpu or mps.")
+    return chosen
+
+
+def choose_precision(device: torch.device, *, amp: bool) -> Precision:
+    """Mixed precision where it is faster: CUDA, and CPUs with bf16 instructions."""
+    if not amp:
+        return Precision(mixed="no", reason="run.amp is off")
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Precision(mixed="bf16", reason="this GPU computes in bf16")
+        return Precision(mixed="fp16", reason="this GPU has no bf16; the loss is scaled")
+    if device.type == "cpu" and _cpu_has_bf16():
+        return Precision(mixed="bf16", reason="this CPU has bf16 instructions")
+    return Precision(mixed="no", reason=f"this {device.type} gains nothing from mixed precision")
+
+
+def build_accelerator(run: RunSettings) -> tuple[Accelerator, Precision]:
+    """Accelerate on the device of ``run``, one process a launcher's rank.
+
+    The gradient is accumulated by the runner itself, so accelerate's own division stays at 1.
+
+    Raises:
+        ResourceError: The device does not exist.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    device = check_device(run.device)
+    precision = choose_precision(device, amp=run.amp)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    # Accelerate keeps one state a process and refuses another precision; runs follow one another.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=precision.mixed,
+        # A batch without pictures leaves the projection without a gradient.
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+        ],
+    )
+    return accelerator, precision
+
+
+def _cpu_has_bf16() -> bool:
+    # Public queries of single instruction sets are newer than the oldest PyTorch we accept.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in names)
