@@ -79,6 +79,20 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8), mode="L")
 
 
+def _resize_square(image: Image.Image, side: int) -> Image.Image:
+    """Resize with the same rounding under every version of Pillow.
+
+    Each direction rounds to 8 bits, so the order of the two shows. Pillow chooses it since
+    version 13: height first where it shrinks by more than twice what the width does, else width
+    first. The reference tensors were made by that rule; two calls of one direction each pin it.
+    """
+    width, height = image.size
+    height_first = height > side and height - side > 2 * (width - side)
+    between = (width, side) if height_first else (side, height)
+    bicubic = Image.Resampling.BICUBIC
+    return image.resize(between, bicubic).resize((side, side), bicubic)
+
+
 class SquareImageProcessor:
     """Bicubic resize to a square, to a tensor, normalized as CLIP was trained.
 
@@ -109,8 +123,7 @@ class SquareImageProcessor:
         Returns:
             Shape (3, S, S), float32.
         """
-        size = (self.image_size, self.image_size)
-        resized = to_rgb(image).resize(size, Image.Resampling.BICUBIC)
+        resized = _resize_square(to_rgb(image), self.image_size)
         pixels = torch.from_numpy(np.array(resized))  # (S, S, 3), uint8
         planes = pixels.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
         return planes.div_(255).sub_(self._mean).div_(self._std)
