@@ -1,1 +1,1 @@
-
+"""Annotations and pictures to samples, batches and loaders."""

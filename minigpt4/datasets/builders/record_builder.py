@@ -1,0 +1,156 @@
+"""Builders: a registry name is a default YAML file and a kind of data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minigpt4.common.errors import ConfigError
+from minigpt4.common.registry import registry, unknown_name
+from minigpt4.common.settings import DatasetSettings
+from minigpt4.datasets.base import RecordDataset
+from minigpt4.datasets.caption import CaptionDataset
+from minigpt4.datasets.conversation import ConversationDataset
+from minigpt4.datasets.grounding import GroundingDataset
+from minigpt4.datasets.spec import annotation_paths
+from minigpt4.datasets.vqa import VQADataset
+
+KINDS: dict[str, type[RecordDataset]] = {
+    "vqa": VQADataset,
+    "caption": CaptionDataset,
+    "grounding": GroundingDataset,
+    "detection": GroundingDataset,
+    "conversation": ConversationDataset,
+}
+"""Data set class by ``datasets.<name>.kind``."""
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
+_VALIDATION_SPLITS = ("val", "test")
+
+
+def default_build_info(name: str) -> dict[str, Any]:
+    """``build_info`` of a data set's default YAML file; empty when it has none."""
+    from omegaconf import OmegaConf
+
+    path = CONFIGS / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    return dict(content["datasets"][name].get("build_info") or {})
+
+
+def dataset_class(kind: str, *, name: str) -> type[RecordDataset]:
+    """The class of a kind.
+
+    Raises:
+        ConfigError: There is no such kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"datasets.{name}.kind: {unknown_name('kind of data set', kind, KINDS)}")
+    return KINDS[kind]
+
+
+def prepare_build_info(build_info: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Fill in what a kind implies."""
+    return {"task": "detection", **build_info} if kind == "detection" else dict(build_info)
+
+
+def build_processor(settings: Mapping[str, Any], *, split: str, default: str) -> Any:
+    """The processor of a split from a ``vis_processor`` or ``text_processor`` section.
+
+    Splits other than ``train`` fall back to ``eval``, then to ``train``.
+    """
+    entry = settings.get(split) or settings.get("eval") or settings.get("train") or {}
+    name = entry.get("name") or default
+    return registry.get_processor_class(name).from_config({**entry, "name": name})
+
+
+class RecordBuilder:
+    """Builds the splits of one entry of section ``datasets``.
+
+    Args:
+        settings: The entry, merged with its default file.
+        name: The entry's name, for messages.
+        seed: Seed of what the data sets draw.
+    """
+
+    name = ""
+    kind: str | None = None
+
+    def __init__(
+        self, settings: DatasetSettings | None = None, *, name: str = "", seed: int = 42
+    ) -> None:
+        self.settings = settings or DatasetSettings()
+        self.name = name or self.name
+        self.seed = seed
+        kind = self.settings.kind or self.kind
+        if kind is None:
+            raise ConfigError(
+                f"datasets.{self.name}: there is no data set of that name; for your own data set "
+                f"{self.name}.kind to one of {', '.join(KINDS)}."
+            )
+        self.dataset_class = dataset_class(kind, name=self.name)
+        defaults = default_build_info(self.name) if type(self).name else {}
+        self.build_info = prepare_build_info({**defaults, **self.settings.build_info}, kind)
+
+    def build_datasets(self) -> dict[str, RecordDataset]:
+        """Open every split that has annotations: ``train`` always, ``val`` and ``test`` if named.
+
+        Raises:
+            ConfigError, DataError: See ``RecordDataset``.
+        """
+        splits = ["train"]
+        splits += [s for s in _VALIDATION_SPLITS if annotation_paths(self.build_info, s)]
+        return {split: self.build_split(split) for split in splits}
+
+    def build_split(self, split: str) -> RecordDataset:
+        """Open one split; all but ``train`` have fixed wording."""
+        vis = build_processor(
+            self.settings.vis_processor,
+            split=split,
+            default="blip2_image_train" if split == "train" else "blip2_image_eval",
+        )
+        text = build_processor(self.settings.text_processor, split=split, default="blip_caption")
+        return self.dataset_class(
+            self.build_info,
+            vis_processor=vis,
+            text_processor=text,
+            name=self.name,
+            split=split,
+            training=split == "train",
+            seed=self.seed,
+        )
+
+
+@registry.register_builder("vivqa")
+class ViVQABuilder(RecordBuilder):
+    """ViVQA: Vietnamese questions on COCO pictures."""
+
+    name = "vivqa"
+    kind = "vqa"
+
+
+@registry.register_builder("mvtec_ad")
+class MVTECADBuilder(RecordBuilder):
+    """MVTec AD: defects of 15 kinds of objects and textures, with boxes."""
+
+    name = "mvtec_ad"
+    kind = "detection"
+
+
+def make_builder(name: str, settings: DatasetSettings, *, seed: int = 42) -> RecordBuilder:
+    """The registered builder of a name, or one of the entry's own ``kind``.
+
+    Raises:
+        ConfigError: The name is not registered and the entry has no ``kind``.
+    """
+    if name in registry.names("builder"):
+        builder: RecordBuilder = registry.get_builder_class(name)(settings, name=name, seed=seed)
+        return builder
+    if settings.kind is None:
+        raise ConfigError(
+            f"datasets.{name}: {unknown_name('data set', name, registry.names('builder'))} For "
+            f"your own data set datasets.{name}.kind to one of {', '.join(KINDS)}."
+        )
+    return RecordBuilder(settings, name=name, seed=seed)

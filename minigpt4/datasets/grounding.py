@@ -1,0 +1,153 @@
+"""Phrases and their boxes: where something is, what is in a box, and what is defective."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from minigpt4.common.boxes import GRID, WHOLE, format_box, format_boxes
+from minigpt4.conversation.prompts import (
+    MVTEC_PROMPT,
+    REC_EVAL_PROMPT,
+    TAG_IDENTIFY,
+    TAG_REFER,
+    image_instruction,
+)
+from minigpt4.datasets.base import RecordDataset
+from minigpt4.datasets.schema import Turn
+from minigpt4.datasets.spec import RecordSpec, fill, pattern_columns
+
+_REFER = {
+    "prompts": (
+        f"{TAG_REFER} {{phrase}}",
+        REC_EVAL_PROMPT,
+        f"{TAG_REFER} where is {{phrase}}?",
+        f"{TAG_REFER} find {{phrase}}",
+        f"{TAG_REFER} which part of the picture shows {{phrase}}?",
+    ),
+    "eval_prompt": REC_EVAL_PROMPT,
+    "answer": "{boxes}",
+}
+_IDENTIFY = {
+    "prompts": (
+        f"{TAG_IDENTIFY} {{boxes}}",
+        f"{TAG_IDENTIFY} what is in {{boxes}}?",
+        f"{TAG_IDENTIFY} name the thing at {{boxes}}",
+    ),
+    "eval_prompt": f"{TAG_IDENTIFY} what is in {{boxes}}?",
+    "answer": "{phrase}",
+}
+_DETECTION = {
+    "prompts": (MVTEC_PROMPT,),
+    "answers": {
+        "is_broken": {
+            True: "<p>{class}-defect</p>{boxes}",
+            False: "<p>{class}-not-defect</p>{whole}",
+        }
+    },
+}
+_TASKS: Mapping[str, Mapping[str, Any]] = {
+    "refer": _REFER,
+    "identify": _IDENTIFY,
+    "detection": _DETECTION,
+}
+
+
+class GroundingDataset(RecordDataset):
+    """One phrase (or class) and its boxes a row; ``task`` says which of them is the answer.
+
+    Boxes are read from the column ``boxes`` (a list of boxes) where a row has one, else from
+    ``bbox`` (one box, or a list of them).
+    """
+
+    defaults: ClassVar[Mapping[str, Any]] = _REFER
+
+    @classmethod
+    def _defaults(cls, build_info: Mapping[str, Any]) -> Mapping[str, Any]:
+        return _TASKS.get(build_info.get("task") or "refer", _REFER)
+
+    def _turns(self, row: Mapping[str, Any], rng: random.Random | None) -> list[Turn]:
+        filled = dict(row)
+        pattern = self._answer_pattern(row)
+        wanted = self._wanted_columns(pattern)
+        if "boxes" in wanted:
+            filled["boxes"] = self._written_boxes(row)
+        filled["whole"] = format_box(WHOLE)
+        answer = unicodedata.normalize("NFC", fill(pattern, filled)).strip()
+        return [Turn(image_instruction(self._prompt(filled, rng)), answer)]
+
+    def _answer_pattern(self, row: Mapping[str, Any]) -> str:
+        return answer_pattern(self.spec, row)
+
+    def _wanted_columns(self, pattern: str) -> set[str]:
+        patterns = (pattern, *self.spec.prompts, self.spec.evaluation_prompt)
+        return {column for each in patterns for column in pattern_columns(each)}
+
+    def _written_boxes(self, row: Mapping[str, Any]) -> str:
+        if self.spec.box_form == "ready":
+            return str(row["bbox"])
+        return format_boxes(boxes_of(row))
+
+    def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in row.items() if value is not None}
+
+    def _id(self, row: Mapping[str, Any], number: int) -> str:
+        if self.spec.task == "detection" and "image_path" in row:
+            return str(row["image_path"])
+        return str(number)
+
+    def _columns(self) -> list[str]:
+        return ["bbox"]
+
+    def _computed(self) -> Sequence[str]:
+        return ("boxes", "whole")
+
+    def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
+        try:
+            pattern = self._answer_pattern(row)
+        except KeyError as error:
+            return error.args[0]
+        if self.spec.box_form == "ready" or "boxes" not in self._wanted_columns(pattern):
+            return None
+        boxes = boxes_of(row)
+        if not boxes:
+            return "it has no box (bbox)"
+        return next((mistake for box in boxes if (mistake := box_mistake(box))), None)
+
+
+def answer_pattern(spec: RecordSpec, row: Mapping[str, Any]) -> str:
+    """The answer's pattern for a row.
+
+    Raises:
+        KeyError: ``answers`` does not know the row's value; its argument is the sentence.
+    """
+    for column, by_value in (spec.answers or {}).items():
+        value = row.get(column)
+        # YAML and CSV know true as "true", "True", 1 ...; compare what they mean.
+        for known, pattern in by_value.items():
+            if value == known or str(value).lower() == str(known).lower():
+                return pattern
+        choices = ", ".join(str(known) for known in by_value)
+        raise KeyError(f"{column} is {value!r}, but must be one of {choices}")
+    return spec.answer
+
+
+def boxes_of(row: Mapping[str, Any]) -> list[list[int]]:
+    """The boxes of a row, 0-100; empty when it has none."""
+    found = row.get("boxes") or row.get("bbox")
+    if not isinstance(found, list) or not found:
+        return []
+    return found if isinstance(found[0], list) else [found]
+
+
+def box_mistake(box: Sequence[Any]) -> str | None:
+    """What is wrong with a box that should be whole numbers 0-100, if anything."""
+    if len(box) != 4 or not all(isinstance(v, int) and not isinstance(v, bool) for v in box):
+        return f"the box {box} is not four whole numbers"
+    if not all(0 <= value <= GRID for value in box):
+        return f"the box {box} leaves the range 0-{GRID}"
+    if box[0] >= box[2] or box[1] >= box[3]:
+        return f"the box {box} has no area (it must hold x1 < x2 and y1 < y2)"
+    return None

@@ -1,0 +1,105 @@
+"""Where a data set's pictures are, and whether all of them are there."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from minigpt4.processors.image import load_image
+
+logger = logging.getLogger(__name__)
+
+BLANK = "<blank>"
+"""Stands for a plain grey picture wherever a picture's path is expected."""
+_BLANK_SIZE = 64
+
+
+@dataclass(frozen=True)
+class PictureFolder:
+    """A folder, and how many leading parts of an annotation's path to leave out below it."""
+
+    root: str
+    strip: int = 0
+
+    def path(self, name: str) -> str:
+        """Full path of a picture that annotations call ``name``."""
+        if self.strip:
+            name = "/".join(PurePosixPath(name).parts[self.strip :])
+        return os.path.join(self.root, name)  # noqa: PTH118 - called for every sample
+
+
+def load_picture(path: str) -> Image.Image:
+    """Read a picture as RGB; ``BLANK`` gives a plain grey one.
+
+    Raises:
+        DataError: The file is missing or not a readable picture.
+    """
+    if path == BLANK:
+        return Image.new("RGB", (_BLANK_SIZE, _BLANK_SIZE), (128, 128, 128))
+    return load_image(path)
+
+
+def locate(names: Sequence[str], roots: Sequence[str]) -> tuple[PictureFolder, list[str]]:
+    """Decide once for a whole data set where its pictures are.
+
+    Each root is tried with the paths as annotated, then without their first part (annotations that
+    were written one folder higher). The first way that finds every picture wins, else the one that
+    finds most.
+
+    Args:
+        names: Paths as the annotations write them, without repetition.
+        roots: Folders to look in, best first.
+
+    Returns:
+        The folder and the names that are missing from it.
+    """
+    best: tuple[PictureFolder, list[str]] | None = None
+    for strip in (0, 1):
+        for root in roots:
+            folder = PictureFolder(root, strip)
+            missing = _missing(names, folder)
+            if best is None or len(missing) < len(best[1]):
+                best = (folder, missing)
+            if not missing:
+                break
+        if best and not best[1]:
+            break
+    if best is None:
+        raise ValueError("no folder to look for pictures in")
+    if best[0] != PictureFolder(roots[0]) and len(best[1]) < len(names):
+        without = ", leaving out the first part of each annotated path" if best[0].strip else ""
+        logger.info("pictures are read from %s%s", best[0].root, without)
+    return best
+
+
+def _missing(names: Sequence[str], folder: PictureFolder) -> list[str]:
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for name in names:
+        parent, _, file = folder.path(name).rpartition("/")
+        if parent not in listings:
+            listings[parent] = _files(parent)
+        if file not in listings[parent]:
+            missing.append(name)
+    return missing
+
+
+def _files(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder or ".") as entries:
+            return {entry.name for entry in entries}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def default_roots(image_path: str | None, ann_path: str) -> list[str]:
+    """Folders to look in: the one that was given, else the annotations' and ``images`` in it."""
+    if image_path:
+        return [image_path]
+    folder = Path(ann_path).parent
+    return [str(folder / "images"), str(folder)]

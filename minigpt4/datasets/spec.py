@@ -1,0 +1,155 @@
+"""``build_info``: how annotations and pictures become samples, checked in one place."""
+
+from __future__ import annotations
+
+import difflib
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from minigpt4.common.errors import ConfigError
+
+# Keys of older files, understood by ``annotation_paths`` or without a meaning here.
+_OLD_KEYS = ("annotations", "images", "storage", "url", "val_ann_path", "val_share")
+
+
+@dataclass(kw_only=True, frozen=True)
+class RecordSpec:
+    """What ``build_info`` may say; each kind of data set has defaults for most of it.
+
+    Patterns are Python format strings over the columns of a row: ``{img_id:012d}.jpg``,
+    ``{instances[0][output]}``. A grounding answer may also hold ``{boxes}`` and ``{whole}``.
+    """
+
+    ann_path: tuple[str, ...] = ()
+    """Annotation files."""
+    image_path: str | None = None
+    """Folder of the pictures; None: that of the first annotation file, or ``images`` in it."""
+    reader: str = "auto"
+    """Format of the annotation files."""
+    records: str | None = None
+    """Key of the list within a JSON file."""
+    image: str | None = "{image}"
+    """Pattern of a picture's path below ``image_path``; None for text only."""
+    image_name_only: bool = False
+    """Use only the last part of that path."""
+    fields: Mapping[str, str] | None = None
+    """Column of each name that the patterns use, where they differ: ``{question: cau_hoi}``."""
+    prompts: tuple[str, ...] = ()
+    """Patterns of instructions, with their task tag; training draws one per sample and pass."""
+    eval_prompt: str | None = None
+    """The pattern of evaluation; None: the last of ``prompts``."""
+    answer: str = ""
+    """Pattern of the answer; a column that holds a list gives one of its items by lot."""
+    answers: Mapping[str, Mapping[Any, str]] | None = None
+    """Column, then its value, to the answer's pattern; instead of ``answer``."""
+    process: tuple[str, ...] = ()
+    """Columns that the text processor cleans."""
+    box_form: str = "grid"
+    """``grid``: boxes are x1, y1, x2, y2 in 0-100; ``ready``: already written as in answers."""
+    task: str | None = None
+    """Grounding: ``refer``, ``identify`` or ``detection``, which sets the defaults."""
+    turns: int | None = None
+    """Conversations: only the first so many turns."""
+    on_broken: str = "error"
+    """A missing or unreadable picture in training: ``error``, or ``skip`` (counted, reported)."""
+
+    @property
+    def evaluation_prompt(self) -> str:
+        """The one pattern used outside of training."""
+        return self.eval_prompt if self.eval_prompt is not None else self.prompts[-1]
+
+
+def make_spec(
+    build_info: Mapping[str, Any], defaults: Mapping[str, Any], *, name: str, split: str
+) -> RecordSpec:
+    """Check a ``build_info`` over a kind's defaults.
+
+    Args:
+        build_info: As merged from the YAML files.
+        defaults: What the kind of data set fills in.
+        name: The data set's name, for messages.
+        split: ``train`` or another split, which chooses the annotation files.
+
+    Raises:
+        ConfigError: Lists every unknown key and wrong value at once.
+    """
+    known = {field.name for field in fields(RecordSpec)}
+    mistakes = []
+    for key in build_info:
+        if key not in known and key not in _OLD_KEYS:
+            near = difflib.get_close_matches(key, [*known, *_OLD_KEYS], n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            mistakes.append(f"unknown key {key!r}{hint}")
+    values = {**defaults, **{k: v for k, v in build_info.items() if k in known}}
+    values["ann_path"] = annotation_paths(build_info, split)
+    if not values.get("image_path"):
+        values["image_path"] = _storage(build_info.get("images"))
+    for key in ("prompts", "process"):
+        values[key] = _strings(values.get(key))
+    if not values["ann_path"]:
+        mistakes.append(f"no annotation file is given for split {split!r} (ann_path)")
+    if not values["prompts"]:
+        mistakes.append("no prompts are given")
+    for key, allowed in (("on_broken", ("error", "skip")), ("box_form", ("grid", "ready"))):
+        if values.get(key, allowed[0]) not in allowed:
+            mistakes.append(f"{key} is {values[key]!r}, but must be one of {', '.join(allowed)}")
+    if mistakes:
+        raise ConfigError(f"datasets.{name}.build_info: {'; '.join(mistakes)}.")
+    return RecordSpec(**values)
+
+
+def annotation_paths(build_info: Mapping[str, Any], split: str) -> tuple[str, ...]:
+    """Annotation files of a split, from the short form or the older nested one.
+
+    ``ann_path`` and ``val_ann_path`` are the short form of the splits train and val;
+    ``annotations.<split>.storage`` is the nested one.
+    """
+    key = "ann_path" if split == "train" else f"{split}_ann_path"
+    if build_info.get(key):
+        return _strings(build_info[key])
+    nested = build_info.get("annotations") or {}
+    entry = nested.get(split) or {}
+    return _strings(entry.get("storage") or entry.get("path"))
+
+
+def _storage(entry: Any) -> str | None:
+    found = entry.get("storage") if isinstance(entry, Mapping) else entry
+    return str(found) if found else None
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
+
+
+class _RowFormatter(string.Formatter):
+    """``str.format`` for rows of text files: numbers may arrive as strings."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        if format_spec.endswith("d") and not isinstance(value, int):
+            number = float(value)
+            if number != int(number):
+                raise ValueError(f"{value!r} is not a whole number")
+            value = int(number)
+        return super().format_field(value, format_spec)
+
+
+_FORMATTER = _RowFormatter()
+
+
+def fill(pattern: str, row: Mapping[str, Any]) -> str:
+    """Fill a pattern with the columns of a row.
+
+    Raises:
+        KeyError, IndexError, ValueError: The row lacks a value or it does not fit the pattern.
+    """
+    return _FORMATTER.vformat(pattern, (), row)
+
+
+def pattern_columns(pattern: str) -> list[str]:
+    """Names of the columns that a pattern reads."""
+    names = [name for _, name, _, _ in string.Formatter().parse(pattern) if name]
+    return list(dict.fromkeys(name.split("[")[0].split(".")[0] for name in names))

@@ -1,0 +1,117 @@
+"""Annotations held by column in a few flat buffers, so that a million rows stay light.
+
+Python objects for a million rows cost gigabytes, and worker processes copy them as soon as their
+reference counts change. A ``Table`` keeps each column as one numpy array or one run of UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+class PackedColumn:
+    """Strings, or any JSON values, as one run of UTF-8 bytes with offsets."""
+
+    def __init__(self, data: np.ndarray, ends: np.ndarray, *, is_json: bool) -> None:
+        self._data = data
+        self._ends = ends
+        self._is_json = is_json
+
+    @classmethod
+    def pack(cls, values: Iterable[Any]) -> PackedColumn:
+        """Pack values; all strings are kept as they are, anything else as JSON."""
+        values = values if isinstance(values, list) else list(values)
+        is_json = not all(type(value) is str for value in values)
+        texts = (json.dumps(v, ensure_ascii=False) for v in values) if is_json else values
+        pieces = [text.encode("utf-8", "surrogatepass") for text in texts]
+        ends = np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
+        return cls(np.frombuffer(b"".join(pieces), dtype=np.uint8), ends, is_json=is_json)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> Any:
+        start = self._ends[index - 1] if index else 0
+        text = self._data[start : self._ends[index]].tobytes().decode("utf-8", "surrogatepass")
+        return json.loads(text) if self._is_json else text
+
+
+Column = PackedColumn | np.ndarray
+
+
+def pack(values: list[Any]) -> Column:
+    """The lightest column that gives the same values back."""
+    if values and all(type(value) is int and -(2**63) <= value < 2**63 for value in values):
+        return np.array(values, dtype=np.int64)
+    return PackedColumn.pack(values)
+
+
+class Table:
+    """Rows of an annotation file, read by index as plain dicts.
+
+    Args:
+        columns: Equally long columns by name.
+        sources: Files the rows came from and how many of each, for messages.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, Column], *, sources: Sequence[tuple[str, int]]
+    ) -> None:
+        self._columns = dict(columns)
+        self._sources = list(sources)
+        self._length = len(next(iter(columns.values()))) if columns else 0
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]], *, source: str) -> Table:
+        """Pack a list of mappings; a key that a row lacks is None there."""
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        columns = {str(name): pack([row.get(name) for row in rows]) for name in names}
+        return cls(columns, sources=[(source, len(rows))])
+
+    @classmethod
+    def concat(cls, tables: Sequence[Table]) -> Table:
+        """All rows of several tables, in order."""
+        if len(tables) == 1:
+            return tables[0]
+        names = list(dict.fromkeys(name for table in tables for name in table.names))
+        columns = {
+            name: pack([table.value(i, name) for table in tables for i in range(len(table))])
+            for name in names
+        }
+        return cls(columns, sources=[source for table in tables for source in table._sources])
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def names(self) -> list[str]:
+        """Column names."""
+        return list(self._columns)
+
+    def alias(self, name: str, column: str) -> None:
+        """Let a column be read under another name too."""
+        self._columns[name] = self._columns[column]
+
+    def value(self, index: int, name: str) -> Any:
+        """One value; None where the table has no such column."""
+        column = self._columns.get(name)
+        if column is None:
+            return None
+        value = column[index]
+        return int(value) if isinstance(value, np.integer) else value
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One row as a new dict."""
+        return {name: self.value(index, name) for name in self._columns}
+
+    def place(self, index: int) -> str:
+        """Where a row came from: the file and the row's number in it, from 0."""
+        for source, count in self._sources:
+            if index < count:
+                return f"{source}, row {index}"
+            index -= count
+        raise IndexError(index)
