@@ -122,9 +122,7 @@ class LinearWarmupStepLRScheduler(_LinearWarmupScheduler):
     """Linear warm-up, then a fixed factor per epoch."""
 
     def _after_warmup(self, epoch: int, total: int) -> float:
-        return step_lr(
-            epoch, init_lr=self.init_lr, min_lr=self.min_lr, decay_rate=self.decay_rate
-        )
+        return step_lr(epoch, init_lr=self.init_lr, min_lr=self.min_lr, decay_rate=self.decay_rate)
 
 
 def build_schedule(optimizer: Optimizer, run: RunSettings, *, iters_per_epoch: int) -> Schedule:

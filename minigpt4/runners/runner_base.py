@@ -1,0 +1,321 @@
+"""The training loop: accumulate, clip, step, log, validate, save, and stop without losing work."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from minigpt4.common.logger import progress
+from minigpt4.common.optims import build_optimizer, build_schedule, load_optimizer_state
+from minigpt4.common.registry import registry
+from minigpt4.common.settings import RunSettings
+from minigpt4.datasets.schema import Batch
+from minigpt4.runners.checkpointing import (
+    BEST,
+    INTERRUPTED,
+    Position,
+    check_finite,
+    duplicate,
+    position_of,
+    save_training_state,
+)
+from minigpt4.runners.curves import plot_curves
+from minigpt4.runners.interrupt import InterruptGuard
+from minigpt4.runners.meter import LossMeter, batch_size
+from minigpt4.runners.records import RunRecords, read_records
+from minigpt4.runners.rng import preserved_rng, rng_state, seed_everything, set_rng_state
+from minigpt4.runners.run_folder import git_revision
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from minigpt4.tasks.base import BaseTask, TrainingData
+
+logger = logging.getLogger(__name__)
+
+_READ_EVERY = 10
+"""Values read together where reading makes the host wait (not on CPU)."""
+
+
+@dataclass(kw_only=True)
+class TrainResult:
+    """What a run left behind.
+
+    Attributes:
+        output_dir: Its folder.
+        log: ``log.txt``.
+        last_checkpoint: The newest ``checkpoint_<epoch>.pth``; None if no epoch was left to train.
+        best_checkpoint: ``checkpoint_best.pth`` when there was validation.
+        epochs: One mapping an epoch: mean training loss, rate, validation figures, seconds.
+    """
+
+    output_dir: Path
+    log: Path
+    last_checkpoint: Path | None = None
+    best_checkpoint: Path | None = None
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+
+
+@registry.register_runner("runner_base")
+class RunnerBase:
+    """Trains a model on what a task gives it.
+
+    Args:
+        run: Section ``run``.
+        config: The whole resolved configuration, kept in checkpoints.
+        task: Gives the loss of a batch and figures of validation.
+        model: Trained in place.
+        data: Batches to train and validate on.
+        folder: The run's folder, made before.
+        accelerator: Device, precision and processes.
+        checkpoint: Training state to go on from; the model holds its weights already.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: RunSettings,
+        config: dict[str, Any],
+        task: BaseTask,
+        model: Any,
+        data: TrainingData,
+        folder: Path,
+        accelerator: Accelerator,
+        checkpoint: dict[str, Any] | None = None,
+    ) -> None:
+        self.run = run
+        self.config = config
+        self.task = task
+        self.data = data
+        self.folder = folder
+        self.accelerator = accelerator
+        self.model = model
+        self.position = Position() if checkpoint is None else position_of(checkpoint)
+        self.result = TrainResult(output_dir=folder, log=folder / "log.txt")
+        self._git = git_revision()
+        self._records: RunRecords | None = None
+
+        for parameter in model.parameters():
+            # AdamW's epsilon and the loss scaler both need the trained copy in fp32.
+            if parameter.requires_grad and parameter.dtype == torch.float16:
+                parameter.data = parameter.data.float()
+        model.to(accelerator.device)
+        optimizer = build_optimizer(model, run)
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.schedule = build_schedule(optimizer, run, iters_per_epoch=data.iters_per_epoch)
+        if checkpoint is not None:
+            load_optimizer_state(optimizer, checkpoint["optimizer"])
+        self._wrapped, self.optimizer = accelerator.prepare(model, optimizer)
+        if checkpoint is not None and checkpoint.get("scaler") and accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(checkpoint["scaler"])
+
+    def train(self) -> TrainResult:
+        """Run the epochs that are left.
+
+        Raises:
+            TrainingError: The loss or the gradient is not finite.
+            ResourceError: The disk is full.
+            KeyboardInterrupt: After Ctrl-C or SIGTERM, when the state is saved.
+        """
+        accelerator = self.accelerator
+        seed_everything(self.run.seed, rank=accelerator.process_index)
+        if accelerator.is_main_process:
+            self._records = RunRecords(self.folder, self.run, self.config)
+        guard = InterruptGuard(device=accelerator.device, world_size=accelerator.num_processes)
+        try:
+            with guard:
+                for epoch in range(self.position.epoch, self.run.max_epoch):
+                    self._epoch(epoch, guard)
+        finally:
+            if self._records is not None:
+                self._records.close()
+            # Takes accelerate's wrapper off the model's forward, for whoever uses it next.
+            accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
+        return self.result
+
+    def _epoch(self, epoch: int, guard: InterruptGuard) -> None:
+        begun = time.perf_counter()
+        figures = self._train_epoch(epoch, guard)
+        if self.data.valid_batches is not None:
+            figures |= self._validate(epoch, guard)
+        figures["seconds"] = round(time.perf_counter() - begun, 2)
+        best = self._is_best(epoch, figures)
+        path = self.folder / f"checkpoint_{epoch}.pth"
+        self._save(path, Position(epoch=epoch + 1, best=self.position.best))
+        self.position = Position(epoch=epoch + 1, best=self.position.best)
+        self.result.last_checkpoint = path
+        self.result.epochs.append({"epoch": epoch, **figures})
+        self._record("epoch", epoch, self.data.iters_per_epoch, **figures)
+        if best:
+            self.result.best_checkpoint = self.folder / BEST
+        if self.accelerator.is_main_process:
+            if best:
+                duplicate(path, self.folder / BEST)
+            plot_curves(read_records(self.result.log), self.folder / "loss.png")
+        logger.info(
+            "epoch %d: %s; saved %s%s",
+            epoch,
+            ", ".join(f"{name} {value:.4g}" for name, value in figures.items()),
+            path,
+            " (the best so far)" if best else "",
+        )
+        if guard.agreed() and epoch + 1 < self.run.max_epoch:
+            self._stop(path)
+
+    # One epoch of training.
+
+    def _train_epoch(self, epoch: int, guard: InterruptGuard) -> dict[str, float]:
+        run, total, accum = self.run, self.data.iters_per_epoch, self.run.accum_grad_iters
+        first = self.position.step
+        on_cpu = self.accelerator.device.type == "cpu"
+        meter = LossMeter(read_every=1 if on_cpu else _READ_EVERY)
+        if self.position.meter:
+            meter.restore(self.position.meter)
+        self._wrapped.train()
+        batches = self._train_batches(epoch, first)
+        lr = self.schedule.step(epoch, max(first - 1, 0))
+        with progress(total=total, desc=f"epoch {epoch}", initial=first) as bar:
+            for step in range(first, total):
+                batch = next(batches)
+                lr = self.schedule.step(epoch, step)
+                window = min(accum, total - step // accum * accum)
+                closes = (step + 1) % accum == 0 or step + 1 == total
+                with contextlib.nullcontext() if closes else self._no_sync():
+                    loss = self.task.training_loss(self._wrapped, batch)
+                    meter.add(epoch * total + step, loss, batch)
+                    self.accelerator.backward(loss / window)
+                if closes:
+                    self._optimizer_step(epoch * total + step, batch, meter)
+                bar.update()
+                if (step + 1) % run.log_freq == 0 or step + 1 == total:
+                    speed = self._log(epoch, step + 1, lr, meter)
+                    bar.set_postfix(
+                        loss=f"{meter.smoothed or 0:.3f}",
+                        lr=f"{lr:.1e}",
+                        samples_s=f"{speed:.0f}",
+                        refresh=False,
+                    )
+                if closes and guard.agreed() and step + 1 < total:
+                    self._interrupt(epoch, step + 1, meter)
+        self._meter = meter
+        figures = {"train_loss": self._mean_over_processes(meter.mean()), "train_lr": lr}
+        if skipped := self._sum_over_processes(meter.skipped):
+            figures["skipped_samples"] = skipped
+        return figures
+
+    def _train_batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        batches = self.data.train_batches(epoch, first)
+        rank = self.accelerator.process_index
+        if rank < len(self.position.rng):
+            # After the loader is set up, for that draws as well.
+            set_rng_state(self.position.rng[rank])
+        return batches
+
+    def _no_sync(self) -> contextlib.AbstractContextManager[Any]:
+        return self.accelerator.no_sync(self._wrapped)
+
+    def _optimizer_step(self, step: int, batch: Batch, meter: LossMeter) -> None:
+        if self.run.max_grad_norm is not None:
+            norm = self.accelerator.clip_grad_norm_(self._parameters, self.run.max_grad_norm)
+            # With a loss scaler an infinite norm is no mistake: that step is left out.
+            if self.accelerator.scaler is None:
+                meter.check_norm(step, norm, batch)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _log(self, epoch: int, step: int, lr: float, meter: LossMeter) -> float:
+        loss, speed = meter.recent()
+        loss = self._mean_over_processes(loss)
+        speed = self._sum_over_processes(speed)
+        self._record("train", epoch, step, loss=loss, lr=lr, samples_per_second=round(speed, 2))
+        return speed
+
+    # Validation.
+
+    def _validate(self, epoch: int, guard: InterruptGuard) -> dict[str, float]:
+        """Mean loss per sample over the validation splits, and the task's own figures."""
+        assert self.data.valid_batches is not None
+        total, count = 0.0, 0
+        self.model.eval()
+        with preserved_rng(), torch.inference_mode():
+            for batch in progress(
+                self.data.valid_batches(), total=self.data.valid_iters, desc="validation"
+            ):
+                if batch is not None:
+                    losses = self.task.sample_losses(self.model, batch)
+                    total += float(losses.sum())
+                    count += len(losses)
+                if guard.agreed():
+                    self._interrupt(epoch, self.data.iters_per_epoch, self._meter)
+            figures = {
+                "valid_loss": self._sum_over_processes(total) / self._sum_over_processes(count),
+                **self.task.validation_figures(self.model),
+            }
+        self._record("valid", epoch, self.data.iters_per_epoch, **figures)
+        return figures
+
+    def _is_best(self, epoch: int, figures: dict[str, float]) -> bool:
+        if self.data.valid_batches is None:
+            return False
+        value = self.task.validation_score(figures)
+        if self.position.best is not None and value <= self.position.best["value"]:
+            return False
+        self.position.best = {"epoch": epoch, "value": value}
+        return True
+
+    # Saving.
+
+    def _interrupt(self, epoch: int, step: int, meter: LossMeter) -> None:
+        path = self.folder / INTERRUPTED
+        position = Position(epoch=epoch, step=step, best=self.position.best, meter=meter.state())
+        self._save(path, position)
+        self._stop(path)
+
+    def _stop(self, path: Path) -> None:
+        logger.warning(
+            "Stopped. Go on with the same command and --options run.resume_ckpt_path=%s", path
+        )
+        raise KeyboardInterrupt
+
+    def _save(self, path: Path, position: Position) -> None:
+        """Write a checkpoint; every process takes part, the main one writes."""
+        from accelerate.utils import gather_object
+
+        rng = gather_object([rng_state()])
+        if not self.accelerator.is_main_process:
+            return
+        weights = self.model.trainable_state_dict()
+        check_finite(weights)
+        scaler = self.accelerator.scaler
+        save_training_state(
+            path,
+            {
+                "model": weights,
+                "optimizer": self.optimizer.state_dict(),
+                "config": self.config,
+                "scaler": scaler.state_dict() if scaler is not None else None,
+                "epoch": position.epoch - 1,
+                "meta": position.meta(git=self._git, rng=rng),
+            },
+        )
+
+    def _record(self, kind: str, epoch: int, step: int, **values: Any) -> None:
+        if self._records is not None:
+            done = epoch * self.data.iters_per_epoch + step
+            self._records.write(kind, epoch=epoch, step=done, **values)
+
+    def _sum_over_processes(self, value: float) -> float:
+        if self.accelerator.num_processes == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
+        return float(self.accelerator.reduce(tensor, reduction="sum").item())
+
+    def _mean_over_processes(self, value: float) -> float:
+        return self._sum_over_processes(value) / self.accelerator.num_processes

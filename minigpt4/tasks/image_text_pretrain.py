@@ -1,0 +1,132 @@
+"""The task of every training configuration: predict an answer after a picture and a prompt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from minigpt4.common.errors import ConfigError
+from minigpt4.common.registry import registry
+from minigpt4.common.settings import DatasetSettings, RunSettings
+from minigpt4.datasets.schema import Batch
+from minigpt4.tasks.base import BaseTask, TrainingData
+
+if TYPE_CHECKING:
+    import torch
+
+    from minigpt4.common.config import Config
+    from minigpt4.datasets.base import RecordDataset
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Split:
+    """One split of one data set, opened."""
+
+    name: str
+    split: str
+    dataset: RecordDataset
+    settings: DatasetSettings
+
+
+@registry.register_task("image_text_pretrain")
+class ImageTextPretrainTask(BaseTask):
+    """Builds what a configuration names and turns it into batches."""
+
+    def build_model(self, cfg: Config, device: torch.device | None = None) -> Any:
+        """The model of section ``model``, its checkpoint loaded."""
+        return registry.get_model_class(cfg.model().arch).from_config(cfg.model_cfg, device)
+
+    def build_datasets(self, cfg: Config, splits: list[str]) -> list[Split]:
+        """Open the named splits of every data set.
+
+        Raises:
+            ConfigError: Section ``datasets`` is empty.
+            DataError: Annotations or pictures are missing or broken.
+        """
+        from minigpt4.datasets.builders import make_builder
+
+        if not cfg.dataset_names:
+            raise ConfigError("The configuration has no section datasets: name one to train on.")
+        opened = []
+        for name in cfg.dataset_names:
+            settings = cfg.dataset(name)
+            builder = make_builder(name, settings, seed=cfg.run().seed)
+            for split in splits:
+                dataset = builder.build_split(split)
+                opened.append(Split(name=name, split=split, dataset=dataset, settings=settings))
+        return opened
+
+    def training_data(
+        self,
+        run: RunSettings,
+        train: list[Split],
+        valid: list[Split],
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+    ) -> TrainingData:
+        """Batches that mix the training splits, and those of the validation splits in order.
+
+        Args:
+            run: Section ``run``.
+            train: Splits to train on.
+            valid: Splits to validate on; may be empty.
+            rank: Number of this process; each gets its own share of every global batch.
+            world_size: Number of processes.
+            pin_memory: For copies to CUDA.
+        """
+        from minigpt4.datasets.loaders import eval_loader, train_loader
+        from minigpt4.datasets.sampling import one_pass_steps
+
+        datasets = [each.dataset for each in train]
+        batch_sizes = [each.settings.batch_size for each in train]
+        iters = run.iters_per_epoch or one_pass_steps(
+            [len(dataset) for dataset in datasets], batch_sizes, world_size=world_size
+        )
+
+        def train_batches(epoch: int, first: int) -> Iterator[Batch]:
+            return iter(
+                train_loader(
+                    datasets,
+                    batch_sizes=batch_sizes,
+                    ratios=[each.settings.sample_ratio for each in train],
+                    seed=run.seed,
+                    num_steps=iters - first,
+                    start_step=epoch * iters + first,
+                    num_workers=run.num_workers,
+                    rank=rank,
+                    world_size=world_size,
+                    pin_memory=pin_memory,
+                )
+            )
+
+        def valid_batches() -> Iterator[Batch | None]:
+            for each in valid:
+                size, count = each.settings.batch_size, len(each.dataset)
+                loader = eval_loader(
+                    each.dataset,
+                    batch_size=size,
+                    num_workers=run.num_workers,
+                    indices=range(rank, count, world_size),
+                    pin_memory=pin_memory,
+                )
+                yield from loader
+                # Processes validate in step, so one that got fewer batches waits with empty ones.
+                most = -(-(-(-count // world_size)) // size)
+                yield from [None] * (most - len(loader))
+
+        valid_iters = sum(
+            -(-(-(-len(each.dataset) // world_size)) // each.settings.batch_size) for each in valid
+        )
+        return TrainingData(
+            iters_per_epoch=iters,
+            batch_size=batch_sizes[0],
+            train_batches=train_batches,
+            valid_iters=valid_iters,
+            valid_batches=valid_batches if valid else None,
+        )
