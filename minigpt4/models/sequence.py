@@ -1,0 +1,188 @@
+"""One sample's pieces to the rows of embeddings that the language model sees.
+
+A sequence is BOS, the prompt's text pieces with the pictures' embeddings between them, the answer
+with its end symbol, and for conversations BOS + prompt and answer of each later turn.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from minigpt4.common.errors import DataError
+from minigpt4.conversation.prompts import IMAGE, split_at_images
+from minigpt4.models.tokenizer import LlmTokenizer
+
+IGNORE = -100
+"""Label of a position that has no part in the loss."""
+
+
+@dataclass(slots=True)
+class Layout:
+    """A sequence before embedding.
+
+    Attributes:
+        ids: Token ids; a picture's positions hold ``-1 - (position among its sample's picture
+            embeddings)``.
+        labels: Target of each position, ``IGNORE`` outside the answers.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+
+    def condition(self, ids: Sequence[int]) -> None:
+        """Append positions without a target."""
+        self.ids += ids
+        self.labels += [IGNORE] * len(ids)
+
+    def answer(self, ids: Sequence[int]) -> None:
+        """Append positions that are their own targets."""
+        self.ids += ids
+        self.labels += ids
+
+
+@dataclass(slots=True)
+class Spliced:
+    """A padded batch of embedded sequences.
+
+    Attributes:
+        inputs_embeds: (B, L, D).
+        attention_mask: (B, L), 1 where there is something.
+        labels: (B, L), ``IGNORE`` where there is no target.
+    """
+
+    inputs_embeds: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+
+class SequenceBuilder:
+    """Lays out prompts and answers.
+
+    Args:
+        tokenizer: The language model's.
+        max_txt_len: Longest answer part in tokens.
+        max_context_len: Longest prompt in positions, BOS not counted.
+        end_sym: What ends an answer.
+
+    Attributes:
+        counts: How many answers and prompts were cut, and pictures left unused, so far.
+    """
+
+    def __init__(
+        self, tokenizer: LlmTokenizer, *, max_txt_len: int, max_context_len: int, end_sym: str
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.max_txt_len = max_txt_len
+        self.max_context_len = max_context_len
+        self.end_sym = end_sym
+        self.counts: Counter[str] = Counter()
+
+    def prompt(self, text: str, images: int, tokens_per_image: int, *, bos: bool) -> list[int]:
+        """Ids of a prompt with its pictures' slots; not cut.
+
+        Args:
+            text: The prompt, with one ``<ImageHere>`` per picture.
+            images: Pictures of the sample.
+            tokens_per_image: Positions of each.
+            bos: Put BOS before it.
+        Raises:
+            DataError: More placeholders than pictures.
+        """
+        pieces = split_at_images(text)
+        if len(pieces) - 1 > images:
+            raise DataError(
+                f"The prompt {text[:80]!r} has {len(pieces) - 1} {IMAGE} but the sample has "
+                f"{images} picture(s): give one picture for each."
+            )
+        if len(pieces) - 1 < images:
+            self.counts["unused_pictures"] += images - len(pieces) + 1
+        ids = self.tokenizer.encode(pieces[0], add_bos=bos)
+        for number, piece in enumerate(pieces[1:]):
+            start = number * tokens_per_image
+            ids += [-1 - slot for slot in range(start, start + tokens_per_image)]
+            ids += self.tokenizer.encode(piece)
+        return ids
+
+    def training(
+        self,
+        prompts: Sequence[str],
+        answers: Sequence[str],
+        images: int,
+        tokens_per_image: int,
+    ) -> Layout:
+        """One training sequence.
+
+        Args:
+            prompts: Each turn's prompt as the language model is to see it.
+            answers: Each turn's answer.
+            images: Pictures of the sample, all in the first prompt.
+            tokens_per_image: Positions of each picture.
+        Raises:
+            DataError: No turn, an answer without its prompt, or pictures missing.
+        """
+        if not answers or len(answers) > len(prompts):
+            raise DataError(
+                f"A conversation has {len(prompts)} question(s) and {len(answers)} answer(s) "
+                f"(first question {prompts[0][:60]!r}): give each answer its question."
+            )
+        if len(prompts) > len(answers):
+            # Nothing follows such a turn, so it could not take part in the loss.
+            self.counts["unanswered_turns"] += len(prompts) - len(answers)
+        layout = Layout()
+        layout.condition([self.tokenizer.bos_id])
+        first = self.prompt(prompts[0], images, tokens_per_image, bos=False)
+        if len(first) > self.max_context_len:
+            self.counts["cut_prompts"] += 1
+        layout.condition(first[: self.max_context_len])
+
+        tail = Layout()
+        for turn, answer in enumerate(answers):
+            if turn:
+                tail.condition(self.tokenizer.encode(prompts[turn], add_bos=True))
+            tail.answer(self.tokenizer.encode(answer + self.end_sym))
+        if len(tail.ids) > self.max_txt_len:
+            self.counts["cut_answers"] += 1
+        layout.ids += tail.ids[: self.max_txt_len]
+        layout.labels += tail.labels[: self.max_txt_len]
+        return layout
+
+
+def splice(
+    layouts: Sequence[Layout],
+    images: Sequence[Tensor | None],
+    embed: Callable[[Tensor], Tensor],
+    *,
+    device: torch.device,
+    pad_left: bool = False,
+) -> Spliced:
+    """Embed and pad sequences.
+
+    Args:
+        layouts: One per sample.
+        images: Each sample's picture embeddings (positions, D), or None.
+        embed: Token ids to embeddings.
+        device: Where the embeddings are.
+        pad_left: Pad at the left (generation) instead of at the right (training).
+    """
+    rows = []
+    for layout, pictures in zip(layouts, images, strict=True):
+        ids = torch.tensor(layout.ids, device=device)
+        row = embed(ids.clamp_min(0))  # (L, D)
+        if pictures is not None:
+            slots = -1 - ids[ids < 0]
+            row = row.index_put((ids < 0,), pictures[slots].to(row.dtype))
+        rows.append(row)
+    side = "left" if pad_left else "right"
+    ones = [torch.ones(len(row), dtype=torch.long, device=device) for row in rows]
+    labels = [torch.tensor(layout.labels, device=device) for layout in layouts]
+    return Spliced(
+        pad_sequence(rows, batch_first=True, padding_side=side),
+        pad_sequence(ones, batch_first=True, padding_side=side),
+        pad_sequence(labels, batch_first=True, padding_value=IGNORE, padding_side=side),
+    )

@@ -1,0 +1,232 @@
+"""Any image encoder of timm: the tokens of a ViT or the joined feature maps of a CNN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minigpt4.common.errors import ConfigError
+from minigpt4.models.vision.base import VisionEncoder
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(kw_only=True)
+class MapOptions:
+    """How feature maps become tokens (``model.vit_config`` of a ``timm/`` encoder)."""
+
+    out_indices: tuple[int, ...] | None = None
+    """Maps to join at the coarsest stride; None: the tokens of a ViT, the last map of a CNN."""
+    position_channels: int = 0
+    """Fixed sine/cosine channels added to each token, so that it knows its place; multiple of 4."""
+    standardize: bool = False
+    """Bring each channel to mean 0 and deviation 1 by statistics kept with the weights."""
+
+    @classmethod
+    def parse(cls, config: Mapping[str, Any] | None) -> MapOptions:
+        """Check ``model.vit_config``.
+
+        Raises:
+            ConfigError: An unknown key or a value out of range.
+        """
+        config = dict(config or {})
+        unknown = sorted(set(config) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ConfigError(
+                f"model.vit_config holds {', '.join(unknown)}, which a timm/ encoder does not "
+                f"know; use {', '.join(cls.__dataclass_fields__)}."
+            )
+        if config.get("out_indices") is not None:
+            config["out_indices"] = tuple(config["out_indices"])
+        options = cls(**config)
+        if options.position_channels % 4 or options.position_channels < 0:
+            raise ConfigError("model.vit_config.position_channels must be a multiple of 4.")
+        return options
+
+
+class TimmEncoder(VisionEncoder):
+    """A timm model behind CLIP-normalized pictures.
+
+    Args:
+        name: timm's model name.
+        image_size: Side of the square pictures, in pixels.
+        options: What to make of feature maps.
+        drop_path_rate: Stochastic depth.
+    Raises:
+        ConfigError: timm does not know the name, or cannot build it so.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        image_size: int,
+        options: MapOptions,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.options = options
+        self.source = f"timm/{name} {options.out_indices}"
+        self.net, self.tokens_out = _create(name, image_size, options, drop_path_rate)
+        config = self.net.pretrained_cfg
+        _constant(self, "rescale", *_renormalization(config["mean"], config["std"]))
+        if not self.tokens_out:
+            self.net = self.net.to(memory_format=torch.channels_last)
+        with torch.no_grad():
+            probe = self.eval()(torch.zeros(1, 3, image_size, image_size))  # (1, N, D)
+        self.num_tokens, width = probe.shape[1:]
+        if options.standardize:
+            self.register_buffer("feature_mean", torch.zeros(width))
+            self.register_buffer("feature_std", torch.ones(width))
+        if options.position_channels:
+            positions = grid_positions(int(self.num_tokens**0.5), options.position_channels)
+            self.register_buffer("positions", positions, persistent=False)
+        self.num_features = width + options.position_channels
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the network's weights."""
+        return next(self.net.parameters()).dtype
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory in training."""
+        self.net.set_grad_checkpointing(enable)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Encode pictures (B, 3, S, S) to tokens (B, N, D), before standardization."""
+        scale, shift = self.rescale_scale, self.rescale_shift
+        pixels = (pixel_values.float() * scale + shift).to(self.dtype)
+        if self.tokens_out:
+            return self.net.forward_features(pixels)[:, self.net.num_prefix_tokens :]
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        maps = [_channels_first(m, self.net) for m in self.net(pixels)]
+        return join_maps(maps).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, h * w, D)
+
+    def finish(self, features: Tensor) -> Tensor:
+        """Standardize and add positions: (B, N, D) to (B, N, D + position_channels)."""
+        if self.options.standardize:
+            features = (features.float() - self.feature_mean) / self.feature_std
+        if self.options.position_channels:
+            positions = self.positions.to(features.dtype).expand(len(features), -1, -1)
+            features = torch.cat([features, positions], dim=-1)
+        return features
+
+    @torch.no_grad()
+    def fit_feature_statistics(self, batches: Iterable[Tensor]) -> None:
+        """Set ``feature_mean`` and ``feature_std`` from what ``forward`` gave.
+
+        Args:
+            batches: Features (B, N, D), of all kinds of pictures the model is to see.
+        Raises:
+            ConfigError: The encoder was not built with ``standardize``.
+        """
+        if not self.options.standardize:
+            raise ConfigError("Set model.vit_config.standardize to keep feature statistics.")
+        total = torch.zeros(len(self.feature_mean), dtype=torch.float64)
+        squares, count = torch.zeros_like(total), 0
+        for batch in batches:
+            rows = batch.detach().flatten(0, 1).double().cpu()  # (B * N, D)
+            total += rows.sum(0)
+            squares += rows.square().sum(0)
+            count += len(rows)
+        if not count:
+            raise ValueError("no features to take statistics from")
+        mean = total / count
+        std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-4)
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std)
+
+
+def join_maps(maps: list[Tensor]) -> Tensor:
+    """Join feature maps at the coarsest stride; finer ones fold their pixels into channels.
+
+    Args:
+        maps: Tensors (B, C_i, h_i, w_i), every side a multiple of the smallest map's side.
+    Returns:
+        Tensor (B, sum of C_i * (h_i / h) ** 2, h, w).
+    Raises:
+        ConfigError: A side is no multiple of the smallest one's.
+    """
+    height, width = min((m.shape[2], m.shape[3]) for m in maps)
+    joined = []
+    for each in maps:
+        factor = each.shape[2] // height
+        if each.shape[2:] != (height * factor, width * factor):
+            raise ConfigError(
+                f"Feature maps of {tuple(each.shape[2:])} and {(height, width)} cannot be joined: "
+                "choose model.image_size as a multiple of the coarsest stride."
+            )
+        joined.append(F.pixel_unshuffle(each, factor) if factor > 1 else each)
+    return torch.cat(joined, dim=1)
+
+
+def grid_positions(side: int, channels: int) -> Tensor:
+    """Sine and cosine of a token's row and column at rising frequencies.
+
+    Returns:
+        Tensor (side * side, channels), raster order; values in [-1, 1].
+    """
+    steps = (torch.arange(side) + 0.5) / side  # centres, 0..1
+    frequencies = torch.pi * 2.0 ** torch.arange(channels // 4)  # (channels / 4,)
+    angles = steps[:, None] * frequencies  # (side, channels / 4)
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)  # (side, channels / 2)
+    rows = waves[:, None].expand(side, side, -1)
+    columns = waves[None].expand(side, side, -1)
+    return torch.cat([rows, columns], dim=-1).reshape(side * side, channels)
+
+
+def _create(
+    name: str, image_size: int, options: MapOptions, drop_path_rate: float
+) -> tuple[nn.Module, bool]:
+    import timm
+
+    base = name.split(".")[0]
+    if not timm.is_model(base):
+        near = timm.list_models(f"*{base.split('_')[0]}*")[:5]
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise ConfigError(f"timm has no model {name!r} (model.vit_model){hint}.")
+    kwargs: dict[str, Any] = {"pretrained": False}
+    if drop_path_rate:
+        kwargs["drop_path_rate"] = drop_path_rate
+    if options.out_indices is None:
+        net = timm.create_model(name, num_classes=0, **kwargs)
+        if hasattr(net, "num_prefix_tokens"):
+            sized = getattr(net, "patch_embed", None)
+            if getattr(sized, "img_size", (image_size,) * 2) != (image_size,) * 2:
+                net = timm.create_model(name, num_classes=0, img_size=image_size, **kwargs)
+            return net, True
+    indices = options.out_indices or (-1,)
+    try:
+        net = timm.create_model(name, features_only=True, out_indices=indices, **kwargs)
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"timm cannot give feature maps {list(indices)} of {name} "
+            f"(model.vit_config.out_indices): {error}."
+        ) from error
+    return net, False
+
+
+def _channels_first(feature_map: Tensor, net: nn.Module) -> Tensor:
+    if str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC"):
+        return feature_map.permute(0, 3, 1, 2)
+    return feature_map
+
+
+def _renormalization(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Scale and shift that take a CLIP-normalized picture to another mean and deviation."""
+    clip_mean, clip_std = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
+    new_mean, new_std = torch.tensor(mean), torch.tensor(std)
+    shape = (1, 3, 1, 1)
+    return (clip_std / new_std).view(shape), ((clip_mean - new_mean) / new_std).view(shape)
+
+
+def _constant(module: nn.Module, name: str, scale: Tensor, shift: Tensor) -> None:
+    module.register_buffer(f"{name}_scale", scale, persistent=False)
+    module.register_buffer(f"{name}_shift", shift, persistent=False)
