@@ -79,7 +79,7 @@ class RecordDataset(Dataset[Sample]):
         self.training = training
         self.seed = seed
         self.spec = make_spec(build_info, self._defaults(build_info), name=self.name, split=split)
-        self._vis_processor = vis_processor
+        self.vis_processor = vis_processor
         self._text_processor = text_processor
         self._blank = blank
         self._features: FeatureCache | None = None
@@ -189,7 +189,7 @@ class RecordDataset(Dataset[Sample]):
             if self._features is not None:
                 sample.features = self._features[path]
             else:
-                sample.image = self._vis_processor(load_picture(path))
+                sample.image = self.vis_processor(load_picture(path))
         except DataError as error:
             raise BrokenPictureError(
                 f"{self.name}, {self._table.place(number)}: {error} Mend or remove it, or set "

@@ -30,7 +30,9 @@ class _Batches(Dataset[Batch]):
 
     def __getitems__(self, draws: Sequence[MixedDraw]) -> Batch | UserError:
         try:
-            return collate([self._datasets[d.dataset][Draw(d.row, d.salt)] for d in draws])
+            batch = collate([self._datasets[d.dataset][Draw(d.row, d.salt)] for d in draws])
+            batch["dataset"] = self._datasets[draws[0].dataset].name
+            return batch
         except UserError as error:
             return error
 

@@ -53,6 +53,7 @@ class Batch(TypedDict, total=False):
         length: Pictures of each sample, when they differ.
         instruction_input, answer: One string per sample.
         conv_q, conv_a: Turns of each sample, joined by its ``connect_sym``.
+        dataset: The data set's name, for messages.
         sample_id, image_path, meta: Per sample, for messages and scoring; the model ignores them.
     """
 
@@ -64,6 +65,7 @@ class Batch(TypedDict, total=False):
     conv_q: list[str]
     conv_a: list[str]
     connect_sym: list[str]
+    dataset: str
     sample_id: list[str]
     image_path: list[str | None]
     meta: list[dict[str, Any]]
