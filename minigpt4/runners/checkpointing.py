@@ -96,7 +96,7 @@ def save_training_state(path: Path, content: dict[str, Any]) -> None:
 
     def write(target: Path) -> None:
         with target.open("wb") as raw:
-            file = _Recorder(raw)
+            file: Any = _Recorder(raw)
             try:
                 torch.save(content, file)
             except RuntimeError as error:

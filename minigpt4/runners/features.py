@@ -1,25 +1,27 @@
-"""The frozen encoder's outputs of all pictures of a run, before its first step."""
+"""The frozen encoder before the first step: its outputs kept, their statistics taken."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+from torch import Tensor
 
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.common.settings import RunSettings
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-    from torch import Tensor
-
+    from minigpt4.datasets.features import BuildReport
     from minigpt4.tasks.image_text_pretrain import Split
 
 logger = logging.getLogger(__name__)
+
+_STATISTICS_PICTURES = 4096
+_CHUNK = 64
 
 
 def cache_root() -> Path:
@@ -28,17 +30,20 @@ def cache_root() -> Path:
     return Path(base) / "features"
 
 
-def cache_features(
-    run: RunSettings, model: Any, splits: list[Split], accelerator: Accelerator
-) -> None:
+def cache_features(run: RunSettings, model: Any, splits: list[Split]) -> None:
     """Encode each picture once and let the data sets give features in place of pictures.
 
+    Args:
+        run: ``feature_cache`` says where the features are kept, ``num_workers`` how many read.
+        model: Its encoder is frozen.
+        splits: Data sets to switch over; those that share an image processor share a cache.
     Raises:
         ConfigError: The encoder trains, so that its outputs change.
-        DataError: A picture cannot be read.
+        DataError: A picture of a data set that is not to skip such cannot be read.
         ResourceError: The features do not fit.
     """
     from minigpt4.datasets.features import FeatureCache
+    from minigpt4.datasets.loaders import worker_count
 
     if any(p.requires_grad for p in model.visual_encoder.parameters()):
         raise ConfigError(
@@ -47,13 +52,7 @@ def cache_features(
         )
     groups: dict[str, list[Split]] = defaultdict(list)
     for each in splits:
-        groups[each.dataset.vis_processor.fingerprint()].append(each)
-
-    def encode(pixel_values: Tensor) -> Tensor:
-        with torch.inference_mode():
-            features: Tensor = model.encode_image_features(pixel_values.to(accelerator.device))
-        return features
-
+        groups[_processor(each).fingerprint()].append(each)
     model.eval()
     for fingerprint, members in groups.items():
         cache = FeatureCache(
@@ -62,14 +61,63 @@ def cache_features(
             encoder_fingerprint=model.visual_encoder.fingerprint(),
             processor_fingerprint=fingerprint,
         )
-        paths = [path for each in members for path in each.dataset.image_paths()]
         report = cache.build(
-            paths,
-            encode,
-            members[0].dataset.vis_processor,
-            num_workers=max(run.num_workers, 0),
+            [path for each in members for path in each.dataset.image_paths()],
+            model.encode_image_features,
+            _processor(members[0]),
+            num_workers=worker_count(run.num_workers),
         )
-        if report.mode == "off":
+        _check_broken(report, members)
+        if report.mode != "off":
+            for each in members:
+                each.dataset.use_features(cache)
+
+
+def fit_statistics(model: Any, splits: list[Split]) -> None:
+    """Let an encoder that standardizes its features see those of the training pictures.
+
+    Nothing happens with an encoder that does not, or whose statistics came with a checkpoint.
+    """
+    encoder = model.visual_encoder
+    mean = getattr(encoder, "feature_mean", None)
+    if mean is None or bool((mean != 0).any()):
+        return
+    model.eval()
+    encoder.fit_feature_statistics(_features_of(model, splits))
+    logger.info("took the encoder's feature statistics from the training pictures")
+
+
+def _features_of(model: Any, splits: list[Split]) -> Iterator[Tensor]:
+    """Features (B, N, D) of samples spread over all data sets."""
+    from minigpt4.datasets.collate import collate
+
+    share = max(1, _STATISTICS_PICTURES // len(splits))
+    for each in splits:
+        stride = max(1, len(each.dataset) // share)
+        indices = range(0, len(each.dataset), stride)
+        for start in range(0, len(indices), _CHUNK):
+            batch = collate([each.dataset[index] for index in indices[start : start + _CHUNK]])
+            if "image_features" in batch:
+                yield batch["image_features"]
+            elif "image" in batch:
+                pixels = batch["image"]
+                yield model.encode_image_features(pixels.flatten(0, -4))
+
+
+def _processor(split: Split) -> Any:
+    return split.dataset.vis_processor
+
+
+def _check_broken(report: BuildReport, splits: list[Split]) -> None:
+    if not report.broken:
+        return
+    for each in splits:
+        if each.dataset.spec.on_broken == "skip":
             continue
-        for each in members:
-            each.dataset.use_features(cache)
+        broken = [path for path in each.dataset.image_paths() if path in report.broken]
+        if broken:
+            raise DataError(
+                f"{each.name}: {len(broken)} pictures cannot be read, the first because "
+                f"{report.broken[broken[0]].rstrip('.')}: mend or remove them, or leave their "
+                f"samples out with datasets.{each.name}.build_info.on_broken=skip."
+            )

@@ -99,7 +99,7 @@ def environment() -> dict[str, Any]:
     """Versions, machine, commit and command: what it takes to do this run again."""
     import torch
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

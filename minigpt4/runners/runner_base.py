@@ -28,7 +28,7 @@ from minigpt4.runners.checkpointing import (
 )
 from minigpt4.runners.curves import plot_curves
 from minigpt4.runners.interrupt import InterruptGuard
-from minigpt4.runners.meter import LossMeter, batch_size
+from minigpt4.runners.meter import LossMeter
 from minigpt4.runners.records import RunRecords, read_records
 from minigpt4.runners.rng import preserved_rng, rng_state, seed_everything, set_rng_state
 from minigpt4.runners.run_folder import git_revision

@@ -13,7 +13,7 @@ from minigpt4.common.registry import registry
 from minigpt4.common.settings import RunSettings
 from minigpt4.runners.checkpointing import position_of, read_checkpoint
 from minigpt4.runners.device import Precision, build_accelerator
-from minigpt4.runners.features import cache_features
+from minigpt4.runners.features import cache_features, fit_statistics
 from minigpt4.runners.records import check_log_packages
 from minigpt4.runners.rng import seed_everything
 from minigpt4.runners.run_folder import check_disk_space, create_run_folder, write_run_files
@@ -79,7 +79,8 @@ def run_training(cfg: Config) -> TrainResult:
     _check_space(run, model, folder, checkpoint)
     _announce(run, model, data, accelerator, precision, folder)
     if run.feature_cache != "off":
-        cache_features(run, model, [*train, *valid], accelerator)
+        cache_features(run, model, [*train, *valid])
+    fit_statistics(model, train)
     result: TrainResult = runner.train()
     return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -117,11 +118,10 @@ class ImageTextPretrainTask(BaseTask):
                 )
                 yield from loader
                 # Processes validate in step, so one that got fewer batches waits with empty ones.
-                most = -(-(-(-count // world_size)) // size)
-                yield from [None] * (most - len(loader))
+                yield from [None] * (_batches(count, size, world_size) - len(loader))
 
         valid_iters = sum(
-            -(-(-(-len(each.dataset) // world_size)) // each.settings.batch_size) for each in valid
+            _batches(len(each.dataset), each.settings.batch_size, world_size) for each in valid
         )
         return TrainingData(
             iters_per_epoch=iters,
@@ -130,3 +130,8 @@ class ImageTextPretrainTask(BaseTask):
             valid_iters=valid_iters,
             valid_batches=valid_batches if valid else None,
         )
+
+
+def _batches(count: int, batch_size: int, world_size: int) -> int:
+    """Batches of the process that has most of ``count`` samples."""
+    return math.ceil(math.ceil(count / world_size) / batch_size)
