@@ -125,8 +125,9 @@ def plan(count: int) -> list[tuple[str, str]]:
     kinds = tuple(DEFECTS)
     pairs = []
     for number in range(count):
-        name, turn = CLASSES[number % len(CLASSES)], number // len(CLASSES)
-        pairs.append((name, GOOD if turn % 2 == 0 else kinds[turn // 2 % len(kinds)]))
+        turn, column = divmod(number, len(CLASSES))
+        defect = GOOD if turn % 2 == 0 else kinds[(turn // 2 + column) % len(kinds)]
+        pairs.append((CLASSES[column], defect))
     return pairs
 
 

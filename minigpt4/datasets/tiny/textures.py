@@ -222,10 +222,15 @@ def _coins() -> tuple[_CoinCut, ...]:
     return tuple(cuts)
 
 
+def coin_numbers(split: Split) -> list[int]:
+    """Which of the photographed coins a split may use; every third is kept for testing."""
+    return [i for i in range(len(_coins())) if (i % 3 == 2) == (split == "test")]
+
+
 def _coin(rng: np.random.Generator, split: Split) -> Part:
-    """One coin, turned, on a soft dark ground; every third coin is kept for testing."""
-    cuts = [cut for i, cut in enumerate(_coins()) if (i % 3 == 2) == (split == "test")]
-    cut = cuts[rng.integers(len(cuts))]
+    """One coin, turned, on a soft dark ground."""
+    numbers = coin_numbers(split)
+    cut = _coins()[numbers[rng.integers(len(numbers))]]
     zoom = cut.radius / (PART_SIDE * rng.uniform(0.34, 0.43))
     angle = rng.uniform(0, 2 * np.pi)
     play = 6 * zoom
