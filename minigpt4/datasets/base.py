@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -14,10 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from minigpt4.common.errors import DataError
-from minigpt4.datasets.pictures import BLANK, default_roots, load_picture, locate
+from minigpt4.datasets.patterns import fill, pattern_columns
+from minigpt4.datasets.pictures import BLANK, load_picture, locate, picture_roots
 from minigpt4.datasets.readers import read_table
 from minigpt4.datasets.schema import Sample, Turn
-from minigpt4.datasets.spec import fill, make_spec, pattern_columns
+from minigpt4.datasets.spec import make_spec
 
 if TYPE_CHECKING:
     from minigpt4.datasets.features import FeatureCache
@@ -90,12 +92,8 @@ class RecordDataset(Dataset[Sample]):
             if column not in self._table.names:
                 raise DataError(self._no_column(column, f"fields.{field}"))
             self._table.alias(field, column)
-        count = len(self._table) if limit is None else min(limit, len(self._table))
-        self._rows = np.arange(count)
-        self._check_columns()
-        self._check_rows()
-        if self.spec.image is not None:
-            self._find_pictures()
+        self._repeated = False
+        self._rows = self._open(split, limit)
 
     @classmethod
     def _defaults(cls, build_info: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -129,7 +127,13 @@ class RecordDataset(Dataset[Sample]):
             return []
         if self._blank:
             return [BLANK]
-        return list(dict.fromkeys(self._path(self._table.row(row)) for row in self._rows.tolist()))
+        assert self.spec.image is not None
+        wanted = np.zeros(len(self._table), dtype=bool)
+        wanted[self._rows] = True
+        rows = self._table.rows(pattern_columns(self.spec.image))
+        return list(
+            dict.fromkeys(self._path(r) for r, here in zip(rows, wanted, strict=True) if here)
+        )
 
     def use_features(self, cache: FeatureCache | None) -> None:
         """Give ``Sample.features`` from a cache instead of reading pictures; None undoes it."""
@@ -153,9 +157,17 @@ class RecordDataset(Dataset[Sample]):
         """What is wrong with a row, if anything."""
         return None
 
-    def _columns(self) -> list[str]:
+    def _checked_columns(self) -> Sequence[str]:
+        """Columns that ``_row_mistake`` looks at."""
+        return ()
+
+    def _columns(self) -> Sequence[str]:
         """Columns that must exist besides those of the patterns."""
-        return []
+        return ()
+
+    def _computed(self) -> Sequence[str]:
+        """Names that patterns may use although no column is called so."""
+        return ()
 
     # Shared by subclasses.
 
@@ -192,8 +204,12 @@ class RecordDataset(Dataset[Sample]):
                 sample.image = self.vis_processor(load_picture(path))
         except DataError as error:
             raise BrokenPictureError(
-                f"{self.name}, {self._table.place(number)}: {error} Mend or remove it, or set "
-                f"datasets.{self.name}.build_info.on_broken=skip."
+                f"{self.name}, {self._table.place(number)}: {error}"
+                + (
+                    f" To train without it set datasets.{self.name}.build_info.on_broken=skip."
+                    if self.training
+                    else ""
+                )
             ) from error
         return sample
 
@@ -207,19 +223,36 @@ class RecordDataset(Dataset[Sample]):
 
     # Checks on opening.
 
+    def _open(self, split: str, limit: int | None) -> np.ndarray:
+        """Check all rows and pictures; the numbers of the rows that this data set consists of."""
+        self._check_columns()
+        names = self._check_rows()
+        if self.spec.image is not None:
+            self._repeated = len(set(names)) < len(names)
+        rows = np.arange(len(self._table))
+        if self.spec.val_share and split in ("train", "val"):
+            keys = names if names else [str(row) for row in rows]
+            held_out = np.array([_share_of(key) < self.spec.val_share for key in keys])
+            rows = rows[held_out if split == "val" else ~held_out]
+        rows = rows[:limit]
+        if self.spec.image is not None:
+            rows = self._find_pictures(rows, names)
+        if not len(rows):
+            raise DataError(
+                f"{self.name}: no sample of {', '.join(self.spec.ann_path)} is left for split "
+                f"{split!r}."
+            )
+        return rows
+
     def _check_columns(self) -> None:
         patterns = [*self.spec.prompts, self.spec.evaluation_prompt, self.spec.image or ""]
-        patterns += [self.spec.answer]
+        patterns.append(self.spec.answer)
         for column, by_value in (self.spec.answers or {}).items():
             patterns += [f"{{{column}}}", *by_value.values()]
-        wanted = [c for pattern in patterns for c in pattern_columns(pattern)] + self._columns()
-        for column in dict.fromkeys(wanted):
+        wanted = [c for pattern in patterns for c in pattern_columns(pattern)]
+        for column in dict.fromkeys([*wanted, *self._columns()]):
             if column not in self._table.names and column not in self._computed():
                 raise DataError(self._no_column(column, f"fields.{column}"))
-
-    def _computed(self) -> Sequence[str]:
-        """Names that patterns may use although no column is called so."""
-        return ()
 
     def _no_column(self, column: str, key: str) -> str:
         return (
@@ -228,54 +261,67 @@ class RecordDataset(Dataset[Sample]):
             f"build_info.{key}."
         )
 
-    def _check_rows(self) -> None:
-        self._raise_first(self._mistakes(), "annotations cannot be used")
-
-    def _mistakes(self) -> Iterator[str]:
-        for number in self._rows.tolist():
-            row = self._table.row(number)
+    def _check_rows(self) -> list[str]:
+        """Picture names of all rows; raises with the first mistakes of all rows."""
+        names: list[str] = []
+        mistakes: list[str] = []
+        pattern = self.spec.image
+        used = pattern_columns(pattern) if pattern is not None else ()
+        columns = dict.fromkeys([*used, *self._checked_columns()])
+        for number, row in enumerate(self._table.rows(list(columns))):
             mistake = self._row_mistake(row)
-            if mistake is None and self.spec.image is not None:
+            if pattern is not None:
                 try:
-                    self._picture_name(row)
+                    names.append(self._picture_name(row))
                 except (KeyError, IndexError, TypeError, ValueError):
-                    columns = pattern_columns(self.spec.image)
-                    values = ", ".join(f"{c}={row.get(c)!r}" for c in columns)
-                    mistake = f"no picture name can be made of {values}"
+                    values = ", ".join(f"{column}={row.get(column)!r}" for column in used)
+                    mistake = mistake or f"no picture name can be made of {values}"
             if mistake is not None:
-                yield f"{self._table.place(number)}: {mistake}"
+                mistakes.append(f"{self._table.place(number)}: {mistake}")
+        if mistakes:
+            raise DataError(
+                f"{self.name}: {len(mistakes)} of {len(self._table)} annotations cannot be used: "
+                f"{_first(mistakes)}."
+            )
+        return names
 
-    def _raise_first(self, mistakes: Iterator[str], what: str) -> None:
-        found = list(mistakes)
-        if found:
-            shown = "; ".join(found[:_SHOWN])
-            more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-            raise DataError(f"{self.name}: {len(found)} {what}: {shown}{more}.")
-
-    def _find_pictures(self) -> None:
-        roots = default_roots(self.spec.image_path, self.spec.ann_path[0])
-        names = [self._picture_name(self._table.row(row)) for row in self._rows.tolist()]
-        self._folder, missing = locate(list(dict.fromkeys(names)), roots)
+    def _find_pictures(self, rows: np.ndarray, all_names: list[str]) -> np.ndarray:
+        names = [all_names[row] for row in rows.tolist()]
+        distinct = list(dict.fromkeys(names))
+        roots = picture_roots(self.spec.image_path, self.spec.ann_path[0])
+        self._folder, missing = locate(distinct, roots)
         if self._blank or not missing:
-            return
-        total = len(set(names))
-        if self.spec.on_broken == "skip" and self.training and len(missing) < total:
+            return rows
+        if self.spec.on_broken == "skip" and self.training and len(missing) < len(distinct):
             gone = set(missing)
-            self._rows = self._rows[[name not in gone for name in names]]
+            kept: np.ndarray = rows[[name not in gone for name in names]]
             logger.warning(
-                "%s: %d of %d pictures are missing from %s; %d of %d samples are left out "
+                "%s: %d of %d pictures are missing from %s (%s); %d of %d samples are left out "
                 "(on_broken: skip)",
-                self.name, len(missing), total, self._folder.root,
-                len(names) - len(self._rows), len(names),
+                self.name, len(missing), len(distinct), self._folder.root, _first(missing),
+                len(rows) - len(kept), len(rows),
             )  # fmt: skip
-            return
-        shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-        raise DataError(
-            f"{self.name}: {len(missing)} of {total} pictures are missing from "
-            f"{' and '.join(roots)}: {shown}; put them there, set the folder "
-            f"(build_info.image_path, img_path), or leave them out of training with "
-            f"datasets.{self.name}.build_info.on_broken=skip."
+            return kept
+        hint = (
+            f", or leave them out with datasets.{self.name}.build_info.on_broken=skip"
+            if self.training
+            else ""
         )
+        raise DataError(
+            f"{self.name}: {len(missing)} of {len(distinct)} pictures are missing from {roots[0]} "
+            f"({_first(missing)}); put them there or set the right folder "
+            f"({'build_info.image_path' if self.training else 'img_path'}){hint}."
+        )
+
+
+def _first(items: Sequence[str]) -> str:
+    more = f"; and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return "; ".join(items[:_SHOWN]) + more
+
+
+def _share_of(key: str) -> float:
+    """A number in [0, 1) that depends on nothing but the key."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest()) / 2**32
 
 
 class BrokenPictureError(DataError):

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from minigpt4.conversation.prompts import TAG_CAPTION, TAG_GROUNDING, image_instruction
 from minigpt4.datasets.base import RecordDataset
+from minigpt4.datasets.patterns import fill
 from minigpt4.datasets.schema import Turn
-from minigpt4.datasets.spec import fill
 
 _CAPTION_PROMPTS = (
     f"{TAG_CAPTION} describe this picture in one sentence.",

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from minigpt4.conversation.prompts import image_instruction
 from minigpt4.datasets.base import RecordDataset
+from minigpt4.datasets.patterns import fill
 from minigpt4.datasets.schema import CONNECT_SYM, Turn
-from minigpt4.datasets.spec import fill
 
 _PLACEHOLDER = "<image>"
 """How LLaVA's files mark the picture within the first question."""
@@ -53,6 +53,9 @@ class ConversationDataset(RecordDataset):
     def _computed(self) -> tuple[str, ...]:
         # With turns in the file, the patterns of a single instruction are not used.
         return ("instruction", "output") if self._has_turns() else ()
+
+    def _checked_columns(self) -> tuple[str, ...]:
+        return ("conversations",) if self._has_turns() else ()
 
     def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
         if not self._has_turns():

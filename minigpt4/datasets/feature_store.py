@@ -185,7 +185,8 @@ class DiskStore:
         if need >= free:
             raise ResourceError(
                 f"features of {count} pictures need {need / _GIB:.1f} GiB and "
-                f"{free / _GIB:.1f} GiB are free at {self.folder}; free some space or set run.feature_cache to off."
+                f"{free / _GIB:.1f} GiB are free at {self.folder}; make room or "
+                "set run.feature_cache to off."
             )
         if not self._rows:
             self._shape, self._dtype = tuple(shape), dtype

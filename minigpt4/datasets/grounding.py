@@ -16,8 +16,9 @@ from minigpt4.conversation.prompts import (
     image_instruction,
 )
 from minigpt4.datasets.base import RecordDataset
+from minigpt4.datasets.patterns import fill, pattern_columns
 from minigpt4.datasets.schema import Turn
-from minigpt4.datasets.spec import RecordSpec, fill, pattern_columns
+from minigpt4.datasets.spec import RecordSpec
 
 _REFER = {
     "prompts": (
@@ -91,15 +92,20 @@ class GroundingDataset(RecordDataset):
         return format_boxes(boxes_of(row))
 
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in row.items() if value is not None}
+        meta = {name: value for name, value in row.items() if value is not None}
+        if "is_broken" in meta:
+            meta["is_broken"] = str(meta["is_broken"]).lower() in ("true", "1")
+        return meta
 
     def _id(self, row: Mapping[str, Any], number: int) -> str:
-        if self.spec.task == "detection" and "image_path" in row:
-            return str(row["image_path"])
-        return str(number)
+        name = self._picture_name(row) if self.spec.image is not None else ""
+        return f"{number}-{name}" if self._repeated or not name else name
 
-    def _columns(self) -> list[str]:
-        return ["bbox"]
+    def _checked_columns(self) -> Sequence[str]:
+        return ("bbox", "boxes", *(self.spec.answers or ()))
+
+    def _columns(self) -> Sequence[str]:
+        return () if "boxes" in self._table.names else ("bbox",)
 
     def _computed(self) -> Sequence[str]:
         return ("boxes", "whole")

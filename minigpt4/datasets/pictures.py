@@ -97,9 +97,10 @@ def _files(folder: str) -> set[str]:
         return set()
 
 
-def default_roots(image_path: str | None, ann_path: str) -> list[str]:
-    """Folders to look in: the one that was given, else the annotations' and ``images`` in it."""
+def picture_roots(image_path: str | None, ann_path: str) -> list[str]:
+    """Folders to look in, best first: the given one, that of the annotations, ``images`` in each."""
+    beside = Path(ann_path).parent
+    roots = [beside / "images", beside]
     if image_path:
-        return [image_path]
-    folder = Path(ann_path).parent
-    return [str(folder / "images"), str(folder)]
+        roots = [Path(image_path), Path(image_path) / "images", *roots]
+    return list(dict.fromkeys(str(root) for root in roots))

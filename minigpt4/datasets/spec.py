@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from minigpt4.common.errors import ConfigError
+from minigpt4.datasets.patterns import compiled
 
 # Keys of older files, understood by ``annotation_paths`` or without a meaning here.
-_OLD_KEYS = ("annotations", "images", "storage", "url", "val_ann_path", "val_share")
+_OLD_KEYS = ("annotations", "images", "storage", "url", "val_ann_path", "test_ann_path")
 
 
 @dataclass(kw_only=True, frozen=True)
 class RecordSpec:
     """What ``build_info`` may say; each kind of data set has defaults for most of it.
 
-    Patterns are Python format strings over the columns of a row: ``{img_id:012d}.jpg``,
-    ``{instances[0][output]}``. A grounding answer may also hold ``{boxes}`` and ``{whole}``.
+    Patterns are format strings over the columns of a row, see ``Pattern``. A grounding answer may also hold ``{boxes}`` and ``{whole}``.
     """
 
     ann_path: tuple[str, ...] = ()
@@ -54,6 +53,8 @@ class RecordSpec:
     """Conversations: only the first so many turns."""
     on_broken: str = "error"
     """A missing or unreadable picture in training: ``error``, or ``skip`` (counted, reported)."""
+    val_share: float = 0.0
+    """Share of the pictures kept from split ``train`` as split ``val``, where that has no file."""
 
     @property
     def evaluation_prompt(self) -> str:
@@ -95,6 +96,15 @@ def make_spec(
     for key, allowed in (("on_broken", ("error", "skip")), ("box_form", ("grid", "ready"))):
         if values.get(key, allowed[0]) not in allowed:
             mistakes.append(f"{key} is {values[key]!r}, but must be one of {', '.join(allowed)}")
+    share = values.get("val_share", 0.0)
+    if not isinstance(share, int | float) or not 0 <= share < 1:
+        mistakes.append(f"val_share is {share!r}, but must be a share from 0 to below 1")
+    texts = [values.get("image"), values.get("eval_prompt"), values.get("answer")]
+    for text in [*texts, *values["prompts"]]:
+        try:
+            compiled(text or "")
+        except ValueError as error:
+            mistakes.append(f"the pattern {text!r} cannot be read ({error})")
     if mistakes:
         raise ConfigError(f"datasets.{name}.build_info: {'; '.join(mistakes)}.")
     return RecordSpec(**values)
@@ -104,14 +114,17 @@ def annotation_paths(build_info: Mapping[str, Any], split: str) -> tuple[str, ..
     """Annotation files of a split, from the short form or the older nested one.
 
     ``ann_path`` and ``val_ann_path`` are the short form of the splits train and val;
-    ``annotations.<split>.storage`` is the nested one.
+    ``annotations.<split>.storage`` is the nested one. With ``val_share``, val is a part of train.
     """
     key = "ann_path" if split == "train" else f"{split}_ann_path"
     if build_info.get(key):
         return _strings(build_info[key])
     nested = build_info.get("annotations") or {}
     entry = nested.get(split) or {}
-    return _strings(entry.get("storage") or entry.get("path"))
+    found = _strings(entry.get("storage") or entry.get("path"))
+    if not found and split == "val" and build_info.get("val_share"):
+        return annotation_paths(build_info, "train")
+    return found
 
 
 def _storage(entry: Any) -> str | None:
@@ -123,33 +136,3 @@ def _strings(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
-
-
-class _RowFormatter(string.Formatter):
-    """``str.format`` for rows of text files: numbers may arrive as strings."""
-
-    def format_field(self, value: Any, format_spec: str) -> Any:
-        if format_spec.endswith("d") and not isinstance(value, int):
-            number = float(value)
-            if number != int(number):
-                raise ValueError(f"{value!r} is not a whole number")
-            value = int(number)
-        return super().format_field(value, format_spec)
-
-
-_FORMATTER = _RowFormatter()
-
-
-def fill(pattern: str, row: Mapping[str, Any]) -> str:
-    """Fill a pattern with the columns of a row.
-
-    Raises:
-        KeyError, IndexError, ValueError: The row lacks a value or it does not fit the pattern.
-    """
-    return _FORMATTER.vformat(pattern, (), row)
-
-
-def pattern_columns(pattern: str) -> list[str]:
-    """Names of the columns that a pattern reads."""
-    names = [name for _, name, _, _ in string.Formatter().parse(pattern) if name]
-    return list(dict.fromkeys(name.split("[")[0].split(".")[0] for name in names))

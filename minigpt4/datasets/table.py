@@ -7,10 +7,13 @@ reference counts change. A ``Table`` keeps each column as one numpy array or one
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+_CHUNK = 65536
+"""Rows that are taken apart at once."""
 
 
 class PackedColumn:
@@ -31,6 +34,17 @@ class PackedColumn:
         ends = np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
         return cls(np.frombuffer(b"".join(pieces), dtype=np.uint8), ends, is_json=is_json)
 
+    def values(self, start: int, stop: int) -> list[Any]:
+        """Several values at once."""
+        begin = int(self._ends[start - 1]) if start else 0
+        data = self._data[begin : int(self._ends[stop - 1])].tobytes() if stop > start else b""
+        ends = (self._ends[start:stop] - begin).tolist()
+        pieces = [data[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        if self._is_json:
+            values: list[Any] = json.loads(b"[" + b",".join(pieces) + b"]")
+            return values
+        return [piece.decode("utf-8", "surrogatepass") for piece in pieces]
+
     def __len__(self) -> int:
         return len(self._ends)
 
@@ -48,6 +62,13 @@ def pack(values: list[Any]) -> Column:
     if values and all(type(value) is int and -(2**63) <= value < 2**63 for value in values):
         return np.array(values, dtype=np.int64)
     return PackedColumn.pack(values)
+
+
+def _values(column: Column, start: int, stop: int) -> list[Any]:
+    if isinstance(column, PackedColumn):
+        return column.values(start, stop)
+    values: list[Any] = column[start:stop].tolist()
+    return values
 
 
 class Table:
@@ -107,6 +128,17 @@ class Table:
     def row(self, index: int) -> dict[str, Any]:
         """One row as a new dict."""
         return {name: self.value(index, name) for name in self._columns}
+
+    def rows(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """All rows in order, with some columns only; a missing column is left out."""
+        names = [name for name in names if name in self._columns]
+        for start in range(0, len(self), _CHUNK):
+            stop = min(start + _CHUNK, len(self))
+            columns = [_values(self._columns[name], start, stop) for name in names]
+            if not columns:
+                yield from ({} for _ in range(start, stop))
+            for values in zip(*columns, strict=True):
+                yield dict(zip(names, values, strict=True))
 
     def place(self, index: int) -> str:
         """Where a row came from: the file and the row's number in it, from 0."""

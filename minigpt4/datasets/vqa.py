@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from minigpt4.conversation.prompts import VIVQA_EVAL_PROMPT, VIVQA_PROMPTS, image_instruction
 from minigpt4.datasets.base import RecordDataset
+from minigpt4.datasets.patterns import fill
 from minigpt4.datasets.schema import Turn
-from minigpt4.datasets.spec import fill
 
 
 class VQADataset(RecordDataset):
@@ -33,6 +33,9 @@ class VQADataset(RecordDataset):
             if isinstance(value, list) and value and isinstance(value[0], str)
         }
         return unicodedata.normalize("NFC", fill(self.spec.answer, {**row, **choices})).strip()
+
+    def _checked_columns(self) -> tuple[str, ...]:
+        return ("question", "answer")
 
     def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
         for column in ("question", "answer"):
