@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +38,7 @@ from minigpt4.runners.run_folder import git_revision
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from minigpt4.tasks.base import BaseTask, TrainingData
+    from minigpt4.tasks.base import BaseTask, EvaluationData, TrainingData
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class TrainResult:
     Attributes:
         output_dir: Its folder.
         log: ``log.txt``.
-        last_checkpoint: The newest ``checkpoint_<epoch>.pth``; None if no epoch was left to train.
+        last_checkpoint: The newest ``checkpoint_<epoch>.pth``; None when nothing was trained.
         best_checkpoint: ``checkpoint_best.pth`` when there was validation.
         epochs: One mapping an epoch: mean training loss, rate, validation figures, seconds.
     """
@@ -71,7 +73,7 @@ class RunnerBase:
         run: Section ``run``.
         config: The whole resolved configuration, kept in checkpoints.
         task: Gives the loss of a batch and figures of validation.
-        model: Trained in place.
+        model: Trained in place; it is on the accelerator's device.
         data: Batches to train and validate on.
         folder: The run's folder, made before.
         accelerator: Device, precision and processes.
@@ -106,13 +108,15 @@ class RunnerBase:
             # AdamW's epsilon and the loss scaler both need the trained copy in fp32.
             if parameter.requires_grad and parameter.dtype == torch.float16:
                 parameter.data = parameter.data.float()
-        model.to(accelerator.device)
         optimizer = build_optimizer(model, run)
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.schedule = build_schedule(optimizer, run, iters_per_epoch=data.iters_per_epoch)
         if checkpoint is not None:
             load_optimizer_state(optimizer, checkpoint["optimizer"])
-        self._wrapped, self.optimizer = accelerator.prepare(model, optimizer)
+        # Quantized layers are where they belong and must not be moved.
+        self._wrapped, self.optimizer = accelerator.prepare(
+            model, optimizer, device_placement=[False, False]
+        )
         if checkpoint is not None and checkpoint.get("scaler") and accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(checkpoint["scaler"])
 
@@ -142,22 +146,39 @@ class RunnerBase:
 
     def _epoch(self, epoch: int, guard: InterruptGuard) -> None:
         begun = time.perf_counter()
-        figures = self._train_epoch(epoch, guard)
-        if self.data.valid_batches is not None:
-            figures |= self._validate(epoch, guard)
+        on_cpu = self.accelerator.device.type == "cpu"
+        meter = LossMeter(read_every=1 if on_cpu else _READ_EVERY)
+        if self.position.meter:
+            meter.restore(self.position.meter)
+        figures = self._train_epoch(epoch, meter, guard)
+        best = False
+        if self.data.valid is not None:
+
+            def stop_if_asked() -> None:
+                if guard.agreed():
+                    self._interrupt(epoch, self.data.iters_per_epoch, meter)
+
+            valid = self.evaluate(self.data.valid, between_batches=stop_if_asked)
+            self._record("valid", epoch, self.data.iters_per_epoch, **valid)
+            figures |= valid
+            best = self._is_best(epoch, figures)
         figures["seconds"] = round(time.perf_counter() - begun, 2)
-        best = self._is_best(epoch, figures)
         path = self.folder / f"checkpoint_{epoch}.pth"
-        self._save(path, Position(epoch=epoch + 1, best=self.position.best))
         self.position = Position(epoch=epoch + 1, best=self.position.best)
+        self._save(path, self.position)
+        self._finish_epoch(epoch, figures, path, best=best)
+        if epoch + 1 < self.run.max_epoch and guard.agreed():
+            self._stop(path)
+
+    def _finish_epoch(self, epoch: int, figures: dict[str, Any], path: Path, *, best: bool) -> None:
         self.result.last_checkpoint = path
         self.result.epochs.append({"epoch": epoch, **figures})
-        self._record("epoch", epoch, self.data.iters_per_epoch, **figures)
         if best:
             self.result.best_checkpoint = self.folder / BEST
-        if self.accelerator.is_main_process:
+        if self._records is not None:
             if best:
                 duplicate(path, self.folder / BEST)
+            self._record("epoch", epoch, self.data.iters_per_epoch, **figures)
             plot_curves(read_records(self.result.log), self.folder / "loss.png")
         logger.info(
             "epoch %d: %s; saved %s%s",
@@ -166,18 +187,13 @@ class RunnerBase:
             path,
             " (the best so far)" if best else "",
         )
-        if guard.agreed() and epoch + 1 < self.run.max_epoch:
-            self._stop(path)
 
     # One epoch of training.
 
-    def _train_epoch(self, epoch: int, guard: InterruptGuard) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, meter: LossMeter, guard: InterruptGuard) -> dict[str, float]:
         run, total, accum = self.run, self.data.iters_per_epoch, self.run.accum_grad_iters
         first = self.position.step
-        on_cpu = self.accelerator.device.type == "cpu"
-        meter = LossMeter(read_every=1 if on_cpu else _READ_EVERY)
-        if self.position.meter:
-            meter.restore(self.position.meter)
+        cut_before = Counter(getattr(self.model, "counts", ()))
         self._wrapped.train()
         batches = self._train_batches(epoch, first)
         lr = self.schedule.step(epoch, max(first - 1, 0))
@@ -204,19 +220,20 @@ class RunnerBase:
                     )
                 if closes and guard.agreed() and step + 1 < total:
                     self._interrupt(epoch, step + 1, meter)
-        self._meter = meter
         figures = {"train_loss": self._mean_over_processes(meter.mean()), "train_lr": lr}
-        if skipped := self._sum_over_processes(meter.skipped):
-            figures["skipped_samples"] = skipped
-        return figures
+        counts = Counter(getattr(self.model, "counts", ())) - cut_before
+        counts["skipped_samples"] = meter.skipped
+        return figures | self._sum_counts(counts)
 
     def _train_batches(self, epoch: int, first: int) -> Iterator[Batch]:
-        batches = self.data.train_batches(epoch, first)
         rank = self.accelerator.process_index
         if rank < len(self.position.rng):
-            # After the loader is set up, for that draws as well.
             set_rng_state(self.position.rng[rank])
-        return batches
+        batches = self.data.train_batches(epoch, first)
+        # A loader draws a seed when it starts, which a resumed epoch does once more.
+        with preserved_rng():
+            begin = list(itertools.islice(batches, 1))
+        return itertools.chain(begin, batches)
 
     def _no_sync(self) -> contextlib.AbstractContextManager[Any]:
         return self.accelerator.no_sync(self._wrapped)
@@ -237,33 +254,28 @@ class RunnerBase:
         self._record("train", epoch, step, loss=loss, lr=lr, samples_per_second=round(speed, 2))
         return speed
 
-    # Validation.
+    # Evaluation.
 
-    def _validate(self, epoch: int, guard: InterruptGuard) -> dict[str, float]:
-        """Mean loss per sample over the validation splits, and the task's own figures."""
-        assert self.data.valid_batches is not None
+    def evaluate(
+        self,
+        data: EvaluationData,
+        *,
+        between_batches: Callable[[], None] = lambda: None,
+    ) -> dict[str, float]:
+        """Mean loss per sample, and the task's own figures; training goes on as if not called."""
         total, count = 0.0, 0
         self.model.eval()
         with preserved_rng(), torch.inference_mode():
-            for batch in progress(
-                self.data.valid_batches(), total=self.data.valid_iters, desc="validation"
-            ):
+            for batch in progress(data.batches(), total=data.iters, desc="validation"):
                 if batch is not None:
                     losses = self.task.sample_losses(self.model, batch)
                     total += float(losses.sum())
                     count += len(losses)
-                if guard.agreed():
-                    self._interrupt(epoch, self.data.iters_per_epoch, self._meter)
-            figures = {
-                "valid_loss": self._sum_over_processes(total) / self._sum_over_processes(count),
-                **self.task.validation_figures(self.model),
-            }
-        self._record("valid", epoch, self.data.iters_per_epoch, **figures)
-        return figures
+                between_batches()
+            mean = self._sum_over_processes(total) / self._sum_over_processes(count)
+            return {"valid_loss": mean, **self.task.validation_figures(self.model)}
 
     def _is_best(self, epoch: int, figures: dict[str, float]) -> bool:
-        if self.data.valid_batches is None:
-            return False
         value = self.task.validation_score(figures)
         if self.position.best is not None and value <= self.position.best["value"]:
             return False
@@ -274,8 +286,8 @@ class RunnerBase:
 
     def _interrupt(self, epoch: int, step: int, meter: LossMeter) -> None:
         path = self.folder / INTERRUPTED
-        position = Position(epoch=epoch, step=step, best=self.position.best, meter=meter.state())
-        self._save(path, position)
+        best = self.position.best
+        self._save(path, Position(epoch=epoch, step=step, best=best, meter=meter.state()))
         self._stop(path)
 
     def _stop(self, path: Path) -> None:
@@ -310,6 +322,15 @@ class RunnerBase:
         if self._records is not None:
             done = epoch * self.data.iters_per_epoch + step
             self._records.write(kind, epoch=epoch, step=done, **values)
+
+    # Processes.
+
+    def _sum_counts(self, counts: Counter[str]) -> dict[str, int]:
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            counts = sum((Counter(each) for each in gather_object([counts])), Counter())
+        return {name: number for name, number in counts.items() if number}
 
     def _sum_over_processes(self, value: float) -> float:
         if self.accelerator.num_processes == 1:

@@ -12,23 +12,33 @@ from minigpt4.datasets.schema import Batch
 
 
 @dataclass(kw_only=True)
+class EvaluationData:
+    """Every sample of some splits once, shared out among the processes.
+
+    Attributes:
+        iters: Batches, the same number in every process.
+        batches: Gives them; None instead of a batch for a process that has run out.
+    """
+
+    iters: int
+    batches: Callable[[], Iterator[Batch | None]]
+
+
+@dataclass(kw_only=True)
 class TrainingData:
     """Batches of a run.
 
     Attributes:
-        iters_per_epoch: Batches of an epoch, the same in every process.
+        iters_per_epoch: Batches of an epoch, the same number in every process.
         batch_size: Samples of a batch of one process (of the first data set when they differ).
         train_batches: ``(epoch, first)`` to the batches of that epoch from number ``first`` on.
-        valid_iters: Batches of a validation, the same in every process.
-        valid_batches: Gives ``valid_iters`` batches, or None for a process that has run out; None
-            where there is no validation.
+        valid: What is validated on after each epoch, if anything.
     """
 
     iters_per_epoch: int
     batch_size: int
     train_batches: Callable[[int, int], Iterator[Batch]]
-    valid_iters: int = 0
-    valid_batches: Callable[[], Iterator[Batch | None]] | None = None
+    valid: EvaluationData | None = None
 
 
 class BaseTask:
@@ -49,5 +59,5 @@ class BaseTask:
         return {}
 
     def validation_score(self, figures: dict[str, float]) -> float:
-        """What the best epoch has most of."""
+        """What the best epoch has most of: here, least loss."""
         return -figures["valid_loss"]

@@ -12,7 +12,7 @@ from minigpt4.common.errors import ConfigError
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import DatasetSettings, RunSettings
 from minigpt4.datasets.schema import Batch
-from minigpt4.tasks.base import BaseTask, TrainingData
+from minigpt4.tasks.base import BaseTask, EvaluationData, TrainingData
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ class ImageTextPretrainTask(BaseTask):
             world_size: Number of processes.
             pin_memory: For copies to CUDA.
         """
-        from minigpt4.datasets.loaders import eval_loader, train_loader
+        from minigpt4.datasets.loaders import train_loader
         from minigpt4.datasets.sampling import one_pass_steps
 
         datasets = [each.dataset for each in train]
@@ -106,8 +106,31 @@ class ImageTextPretrainTask(BaseTask):
                 )
             )
 
-        def valid_batches() -> Iterator[Batch | None]:
-            for each in valid:
+        return TrainingData(
+            iters_per_epoch=iters,
+            batch_size=batch_sizes[0],
+            train_batches=train_batches,
+            valid=self.evaluation_data(
+                run, valid, rank=rank, world_size=world_size, pin_memory=pin_memory
+            )
+            if valid
+            else None,
+        )
+
+    def evaluation_data(
+        self,
+        run: RunSettings,
+        splits: list[Split],
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+    ) -> EvaluationData:
+        """Batches of some splits in order, each sample in one process; see ``training_data``."""
+        from minigpt4.datasets.loaders import eval_loader
+
+        def batches() -> Iterator[Batch | None]:
+            for each in splits:
                 size, count = each.settings.batch_size, len(each.dataset)
                 loader = eval_loader(
                     each.dataset,
@@ -120,16 +143,10 @@ class ImageTextPretrainTask(BaseTask):
                 # Processes validate in step, so one that got fewer batches waits with empty ones.
                 yield from [None] * (_batches(count, size, world_size) - len(loader))
 
-        valid_iters = sum(
-            _batches(len(each.dataset), each.settings.batch_size, world_size) for each in valid
+        iters = sum(
+            _batches(len(each.dataset), each.settings.batch_size, world_size) for each in splits
         )
-        return TrainingData(
-            iters_per_epoch=iters,
-            batch_size=batch_sizes[0],
-            train_batches=train_batches,
-            valid_iters=valid_iters,
-            valid_batches=valid_batches if valid else None,
-        )
+        return EvaluationData(iters=iters, batches=batches)
 
 
 def _batches(count: int, batch_size: int, world_size: int) -> int:
