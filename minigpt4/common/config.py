@@ -56,14 +56,15 @@ class Config:
         warnings, mistakes = mend_indentation(user)
         options = read_options(getattr(args, "options", None))
         chosen = merge(user.data, options.data)
-        layers = [options, user, *_dataset_defaults(chosen), *_model_default(chosen)]
+        # Strongest first.
+        self._layers = [options, user, *_dataset_defaults(chosen), *_model_default(chosen)]
         merged: dict[Any, Any] = {}
-        for layer in reversed(layers):
+        for layer in reversed(self._layers):
             merged = merge(merged, layer.data)
 
-        checker = Checker(lambda path: _place(layers, path))
+        checker = Checker(self._place)
         checker.mistakes += mistakes
-        sections = _checked(checker, _resolved(merged, args.cfg_path))
+        sections = _checked(checker, self._resolved(merged))
         if checker.mistakes:
             raise ConfigError(listed(f"the configuration {args.cfg_path}", checker.mistakes))
         if is_main():
@@ -148,6 +149,30 @@ class Config:
         """The whole configuration as plain dictionaries and lists."""
         return OmegaConf.to_container(self.config, resolve=True)  # type: ignore[return-value]
 
+    def origin(self, key: str) -> str:
+        """Say where a dotted key such as ``run.seed`` was set: file and line, or ``--options``.
+
+        A key that no source sets has its parent's place, or ``default``.
+        """
+        return self._place(tuple(key.split("."))) or "default"
+
+    def _place(self, path: KeyPath) -> str:
+        for depth in range(len(path), 0, -1):
+            for layer in self._layers:
+                place = layer.place(path[:depth])
+                if place is not None:
+                    return place
+        return ""
+
+    def _resolved(self, merged: dict[Any, Any]) -> dict[Any, Any]:
+        try:
+            return OmegaConf.to_container(OmegaConf.create(merged), resolve=True)  # type: ignore[return-value]
+        except OmegaConfBaseException as error:
+            key = getattr(error, "full_key", None) or ""
+            place = self._place(tuple(key.split("."))) or self._layers[1].name
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{key} ({place}) cannot be resolved: {reason}") from None
+
 
 def typed(cls: type[T], raw: Mapping[str, Any], where: str) -> T:
     """Turn one section, perhaps changed by a script, into its dataclass.
@@ -176,16 +201,6 @@ def _entry(config: DictConfig, section: str, name: str) -> DictConfig:
     return entries[name]
 
 
-def _place(layers: list[Layer], path: KeyPath) -> str:
-    """Where ``path`` was set with effect: the strongest layer, else the place of its parent."""
-    for depth in range(len(path), 0, -1):
-        for layer in layers:
-            place = layer.place(path[:depth])
-            if place is not None:
-                return place
-    return ""
-
-
 def _model_default(chosen: Mapping[Any, Any]) -> list[Layer]:
     model = chosen.get("model")
     model = model if isinstance(model, Mapping) else {}
@@ -204,16 +219,6 @@ def _dataset_defaults(chosen: Mapping[Any, Any]) -> list[Layer]:
         files = sorted((DEFAULTS / "datasets").rglob(f"{stem}.yaml"))
         layers += [read_yaml(file) for file in files[:1]]
     return layers
-
-
-def _resolved(merged: dict[Any, Any], name: str) -> dict[Any, Any]:
-    try:
-        return OmegaConf.to_container(OmegaConf.create(merged), resolve=True)  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or "a value"
-        raise ConfigError(
-            f"the configuration {name}: {key} cannot be resolved: {str(error).splitlines()[0]}"
-        ) from None
 
 
 def _checked(checker: Checker, raw: dict[Any, Any]) -> dict[str, Any]:

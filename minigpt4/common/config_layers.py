@@ -17,6 +17,7 @@ KeyPath = tuple[Any, ...]
 """Keys from the root down: ``("datasets", "vivqa", "batch_size")``."""
 
 OPTIONS = "--options"
+PROCESSORS = ("vis_processor", "text_processor")
 
 
 @dataclass
@@ -27,11 +28,13 @@ class Layer:
         name: Path of the file, or ``--options``.
         data: What it says.
         lines: Line of each key; None where a source has no lines.
+        slips: One warning for each slip that was understood while reading.
     """
 
     name: str
     data: dict[Any, Any]
     lines: dict[KeyPath, int | None] = field(default_factory=dict)
+    slips: list[str] = field(default_factory=list)
 
     def place(self, path: KeyPath) -> str | None:
         """Say where ``path`` is set in this layer, None if it is not."""
@@ -74,13 +77,14 @@ def read_yaml(path: str | Path) -> Layer:
         raise ConfigError(f"the config file {path} does not exist{_similar_file(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the config file {path} cannot be read: {error}") from error
-    data, lines = _parse(text, str(path))
+    slips: list[str] = []
+    data, lines = _parse(text, str(path), slips)
     if not isinstance(data, dict):
         found = "is empty" if data is None else f"holds {_kind(data)}"
         raise ConfigError(
             f"the config file {path} {found}: it needs sections such as model, datasets and run."
         )
-    return Layer(str(path), data, lines)
+    return Layer(str(path), data, lines, slips)
 
 
 def read_options(options: Sequence[str] | None) -> Layer:
@@ -98,7 +102,7 @@ def read_options(options: Sequence[str] | None) -> Layer:
             mistakes.append(f"{item!r} is not of the form key=value, e.g. run.max_epoch=1")
             continue
         try:
-            parsed, below = _parse(value, OPTIONS)
+            parsed, below = _parse(value, OPTIONS, [])
         except ConfigError:
             mistakes.append(f"the value of {item!r} cannot be read: put it in quotes")
             continue
@@ -133,12 +137,13 @@ def listed(what: str, mistakes: Sequence[str]) -> str:
     return f"{what} has {len(mistakes)} mistakes:" + "".join(f"\n  - {text}" for text in mistakes)
 
 
-def _parse(text: str, name: str) -> tuple[Any, dict[KeyPath, int | None]]:
+def _parse(text: str, name: str, slips: list[str]) -> tuple[Any, dict[KeyPath, int | None]]:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return None, {}
+        _adopt(node, name, slips)
         twice: list[str] = []
         lines: dict[KeyPath, int | None] = {}
         _walk(loader, node, (), lines, twice)
@@ -149,6 +154,37 @@ def _parse(text: str, name: str) -> tuple[Any, dict[KeyPath, int | None]]:
         raise ConfigError(f"{name}{_yaml_problem(error, text)}") from None
     finally:
         loader.dispose()
+
+
+def _adopt(node: yaml.Node, name: str, slips: list[str]) -> None:
+    """Put ``train:`` and ``eval:`` that stand beside an empty processor, not below it, into it.
+
+    Happens when the line ``text_processor:`` alone is indented too deep, or what follows it not
+    deep enough. Done before keys are compared, for ``train`` is then given twice.
+    """
+    if not isinstance(node, yaml.MappingNode):
+        return
+    kept: list[tuple[yaml.Node, yaml.Node]] = []
+    open_since: yaml.Node | None = None  # the empty processor just read, if any
+    inside = yaml.MappingNode("", [])
+    for key, value in node.value:
+        if open_since is not None and key.value in ("train", "eval"):
+            inside.value.append((key, value))
+            slips.append(
+                f"{name}, line {key.start_mark.line + 1}: {key.value} should be indented below "
+                f"{open_since.value} (line {open_since.start_mark.line + 1}); read as if so"
+            )
+            continue
+        open_since = None
+        if key.value in PROCESSORS and value.tag == "tag:yaml.org,2002:null":
+            open_since = key
+            value = inside = yaml.MappingNode(
+                "tag:yaml.org,2002:map", [], value.start_mark, value.end_mark
+            )
+        kept.append((key, value))
+    node.value = kept
+    for _, value in kept:
+        _adopt(value, name, slips)
 
 
 def _walk(

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from minigpt4.common.config_check import Checker
-from minigpt4.common.config_layers import KeyPath
+from minigpt4.common.config_layers import PROCESSORS, KeyPath
 from minigpt4.common.registry import registry, unknown_name
 from minigpt4.common.settings import DatasetSettings, ProcessorSettings
 
 # Names of older files.
 _ARCH_BEFORE = {"mini_gpt4": "minigpt4", "mini_gpt4v2": "minigpt_v2"}
-_PROCESSORS = ("vis_processor", "text_processor")
 
 
 def check_names(checker: Checker, sections: dict[str, Any], defaults: Path) -> None:
@@ -70,7 +69,7 @@ def _dataset(
         known = [file.stem.removeprefix(f"{name}_") for file in folder.rglob(f"{name}_*.yaml")]
         message = unknown_name(f"default file of {name}", entry["type"], ["default", *known])
         checker.wrong((*path, "type"), message)
-    for key in _PROCESSORS:
+    for key in PROCESSORS:
         entry[key] = _splits(checker, entry[key], (*path, key))
     pictures = entry["vis_processor"]
     pictures.setdefault("train", asdict(ProcessorSettings(name="blip2_image_train")))
@@ -91,7 +90,7 @@ def _only_names_processors(entry: dict[str, Any]) -> bool:
     Such an entry trains nothing, so its name need not be that of a data set.
     """
     untouched = asdict(DatasetSettings())
-    return all(entry[key] == untouched[key] for key in untouched if key not in _PROCESSORS)
+    return all(entry[key] == untouched[key] for key in untouched if key not in PROCESSORS)
 
 
 def _splits(checker: Checker, raw: Any, path: KeyPath) -> dict[str, dict[str, Any]]:
@@ -107,6 +106,6 @@ def _splits(checker: Checker, raw: Any, path: KeyPath) -> dict[str, dict[str, An
         if settings["name"] is not None:
             _registered(checker, "processor", settings["name"], (*here, "name"))
             splits[split] = settings
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and "name" not in value:
             checker.wrong(here, "name is missing, e.g. name: blip2_image_train")
     return splits

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from minigpt4.common.config_layers import KeyPath, Layer
+from minigpt4.common.config_layers import PROCESSORS, KeyPath, Layer
 from minigpt4.common.settings import DatasetSettings, ProcessorSettings
 
-_PROCESSORS = ("vis_processor", "text_processor")
 _OF_DATASET = {item.name for item in fields(DatasetSettings)}
 _OF_PROCESSOR = {item.name for item in fields(ProcessorSettings)}
 
@@ -26,7 +25,7 @@ def mend_indentation(layer: Layer) -> tuple[list[str], list[str]]:
     Returns:
         Warnings, and mistakes (a key given both at its place and too deep).
     """
-    warnings: list[str] = []
+    warnings: list[str] = list(layer.slips)
     mistakes: list[str] = []
     datasets = layer.data.get("datasets")
     for name, entry in datasets.items() if isinstance(datasets, dict) else ():
@@ -36,11 +35,11 @@ def mend_indentation(layer: Layer) -> tuple[list[str], list[str]]:
         # A key that was lifted may itself hold one: go on until nothing moves.
         while any(
             _lift(layer, entry, entry[processor], path, (*path, processor), warnings, mistakes)
-            for processor in _PROCESSORS
+            for processor in PROCESSORS
             if isinstance(entry.get(processor), dict)
         ):
             pass
-        for processor in _PROCESSORS:
+        for processor in PROCESSORS:
             _lower(layer, entry, (*path, processor), warnings)
     return warnings, mistakes
 

@@ -76,7 +76,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         values = values / 257  # 65535 becomes 255
     elif image.mode == "F" and top <= 1:
         values = values * 255
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8), mode="L")
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
 
 def _resize_square(image: Image.Image, side: int) -> Image.Image:
