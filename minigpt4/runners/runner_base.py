@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
@@ -153,12 +153,9 @@ class RunnerBase:
         figures = self._train_epoch(epoch, meter, guard)
         best = False
         if self.data.valid is not None:
-
-            def stop_if_asked() -> None:
-                if guard.agreed():
-                    self._interrupt(epoch, self.data.iters_per_epoch, meter)
-
-            valid = self.evaluate(self.data.valid, between_batches=stop_if_asked)
+            valid = self.evaluate(self.data.valid, stop=guard.agreed)
+            if valid is None:
+                self._interrupt(epoch, self.data.iters_per_epoch, meter)
             self._record("valid", epoch, self.data.iters_per_epoch, **valid)
             figures |= valid
             best = self._is_best(epoch, figures)
@@ -257,12 +254,16 @@ class RunnerBase:
     # Evaluation.
 
     def evaluate(
-        self,
-        data: EvaluationData,
-        *,
-        between_batches: Callable[[], None] = lambda: None,
-    ) -> dict[str, float]:
-        """Mean loss per sample, and the task's own figures; training goes on as if not called."""
+        self, data: EvaluationData, *, stop: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
+        """Mean loss per sample, and the task's own figures; training goes on as if not called.
+
+        Args:
+            data: What to evaluate on.
+            stop: Asked after each batch; all processes get the same answer.
+        Returns:
+            ``valid_loss`` and others, or None when stopped.
+        """
         total, count = 0.0, 0
         self.model.eval()
         with preserved_rng(), torch.inference_mode():
@@ -271,7 +272,8 @@ class RunnerBase:
                     losses = self.task.sample_losses(self.model, batch)
                     total += float(losses.sum())
                     count += len(losses)
-                between_batches()
+                if stop():
+                    return None
             mean = self._sum_over_processes(total) / self._sum_over_processes(count)
             return {"valid_loss": mean, **self.task.validation_figures(self.model)}
 
@@ -284,13 +286,13 @@ class RunnerBase:
 
     # Saving.
 
-    def _interrupt(self, epoch: int, step: int, meter: LossMeter) -> None:
+    def _interrupt(self, epoch: int, step: int, meter: LossMeter) -> NoReturn:
         path = self.folder / INTERRUPTED
         best = self.position.best
         self._save(path, Position(epoch=epoch, step=step, best=best, meter=meter.state()))
         self._stop(path)
 
-    def _stop(self, path: Path) -> None:
+    def _stop(self, path: Path) -> NoReturn:
         logger.warning(
             "Stopped. Go on with the same command and --options run.resume_ckpt_path=%s", path
         )
