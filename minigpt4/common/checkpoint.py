@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,13 @@ class LoadReport:
         """All names whose shapes differ, with both shapes."""
         return self._all("mismatched")
 
+    def summary(self) -> str:
+        """Counts in one line."""
+        return (
+            f"{len(self.matched)} matched, {len(self.unexpected)} unexpected, "
+            f"{len(self.mismatched)} of another shape"
+        )
+
     def _all(self, kind: str) -> list[str]:
         return [name for part in self.components.values() for name in getattr(part, kind)]
 
@@ -281,8 +288,3 @@ def _umask() -> int:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def names_of(report: LoadReport, components: Iterable[str]) -> list[str]:
-    """Names loaded of the given components."""
-    return [n for c in components if c in report.components for n in report.components[c].matched]

@@ -108,9 +108,7 @@ def load_language_model(settings: ModelSettings, device: torch.device) -> Langua
     if quantization is not None:
         keep_trainable(model)
     if settings.use_grad_checkpoint_llm:
-        model.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-        )
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if settings.lora_r > 0:
         model = add_lora(model, settings)
     return LanguageModel(model, tokenizer, has_weights)

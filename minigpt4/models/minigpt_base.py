@@ -1,15 +1,14 @@
-"""What the models of the family share: pictures and text to a loss or to an answer."""
+"""What every model of the family offers: loss, answers, ranking and checkpoints."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minigpt4.common.checkpoint import (
     LoadReport,
@@ -19,80 +18,40 @@ from minigpt4.common.checkpoint import (
 )
 from minigpt4.common.errors import DataError, WeightsError
 from minigpt4.common.settings import ModelSettings
-from minigpt4.conversation.prompts import PromptStyle, wrap
-from minigpt4.datasets.schema import Batch
-from minigpt4.models.generation import Generation, generate_answers
-from minigpt4.models.llm import load_language_model, resolve_device, resolve_precision
-from minigpt4.models.loss import CoordinateTargets, Reduction, reduce_losses, token_losses
-from minigpt4.models.projector import MERGES, Fp32LayerNorm, merge
-from minigpt4.models.sequence import IGNORE, Layout, SequenceBuilder, Spliced, splice
-from minigpt4.models.vision import build_vision
+from minigpt4.conversation.prompts import PromptStyle
+from minigpt4.models.decoding import Stepper, decode
+from minigpt4.models.generation import Generation, GenerationOptions, finish
+from minigpt4.models.loss import reduce_losses
+from minigpt4.models.minigpt_core import MiniGPTCore
+from minigpt4.models.sequence import Layout
 
 logger = logging.getLogger(__name__)
 
+FITTED_BUFFERS = ("visual_encoder.feature_mean", "visual_encoder.feature_std")
+"""Buffers that a checkpoint holds besides what trains."""
 
-class MiniGPTBase(nn.Module):
-    """Encoder, projection and language model, and the road between them.
+
+class MiniGPTBase(MiniGPTCore):
+    """A model that trains, answers, ranks candidates, and saves and loads what it learned.
 
     Args:
-        settings: Section ``model``.
-        device: Where the language model will run; None: CUDA when there is one.
+        settings: Section ``model``; its ``ckpt`` is loaded.
+        device: Where to run; None: CUDA when there is one.
 
     Attributes:
-        counts: Answers and prompts cut, pictures left unused, so far.
+        load_report: What the last checkpoint brought; None before one was loaded.
     """
 
     def __init__(self, settings: ModelSettings, device: torch.device | None = None) -> None:
-        super().__init__()
-        self.settings = settings
-        device = device or resolve_device()
-        self.visual_encoder = build_vision(
-            settings,
-            resolve_precision(settings.vit_precision, device, trains=not settings.freeze_vit),
-        )
-        self.ln_vision = Fp32LayerNorm(self.visual_encoder.num_features)
-        self.visual_encoder.requires_grad_(not settings.freeze_vit)
-        self.ln_vision.requires_grad_(not settings.freeze_vit)
-
-        language = load_language_model(settings, device)
-        self.llama_model = language.model
-        self.tokenizer = language.tokenizer
-        self._llm_loaded = language.has_weights
-        embedding = self.llama_model.get_input_embeddings()  # type: ignore[operator]
-        group = MERGES.get(settings.token_merge, 1)
-        self.llama_proj = nn.Linear(
-            self.visual_encoder.num_features * group, embedding.weight.shape[1]
-        )
-        self.sequences = SequenceBuilder(
-            self.tokenizer,
-            max_txt_len=settings.max_txt_len,
-            max_context_len=settings.max_context_len,
-            end_sym=settings.end_sym,
-        )
-        self.soft_targets = (
-            CoordinateTargets(self.tokenizer, settings.coord_sigma)
-            if settings.coord_sigma > 0
-            else None
-        )
+        super().__init__(settings, device)
         self.load_report: LoadReport | None = None
-        self.to(device)
         if settings.ckpt:
             self.load_checkpoint(settings.ckpt)
 
     @classmethod
-    def from_config(cls, cfg: Any, device: torch.device | None = None) -> MiniGPTBase:
-        """Build from ``Config.model_cfg`` or from ``ModelSettings``."""
+    def from_config(cls, cfg: Any, device: torch.device | None = None) -> Self:
+        """Build from ``Config.model_cfg``, a mapping, or ``ModelSettings``."""
         return cls(model_settings(cfg), device)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the projection is."""
-        return self.llama_proj.weight.device
-
-    @property
-    def counts(self) -> Counter[str]:
-        """What was cut or left out so far, by kind."""
-        return self.sequences.counts
 
     @property
     def prompt_style(self) -> PromptStyle:
@@ -102,173 +61,199 @@ class MiniGPTBase(nn.Module):
         original = self.load_report is not None and self.load_report.is_original
         return "original" if original else "training"
 
-    def train(self, mode: bool = True) -> MiniGPTBase:
-        """Set training mode; a frozen encoder stays in evaluation mode."""
-        super().train(mode)
-        if self.settings.freeze_vit:
-            self.visual_encoder.eval()
-        return self
+    # Answers
 
-    # Pictures
-
-    def encode_image_features(self, pixel_values: Tensor) -> Tensor:
-        """Run the encoder alone, without gradient; the result may be kept and given back.
+    def get_context_emb(self, prompt: str, img_list: Sequence[Tensor]) -> Tensor:
+        """Embed a prompt with its pictures.
 
         Args:
-            pixel_values: Pictures (B, 3, S, S).
+            prompt: Holds one ``<ImageHere>`` per picture.
+            img_list: Each picture's embeddings (1, N, D) or (N, D), as from ``encode_img``.
         Returns:
-            Encoder output (B, N, D), in the encoder's precision.
-        """
-        with torch.no_grad():
-            return self.visual_encoder(pixel_values.to(self.device))
-
-    def encode_img(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures to the language model's embeddings.
-
-        Args:
-            image: Pictures (B, 3, S, S) or (B, T, 3, S, S).
-        Returns:
-            Embeddings (B, N, D), or (B * T, N, D), and their attention mask of ones.
-        """
-        if image.dim() == 5:
-            image = image.flatten(0, 1)  # (B * T, 3, S, S)
-        if self.settings.freeze_vit:
-            features = self.encode_image_features(image)
-        else:
-            features = self.visual_encoder(image.to(self.device))
-        embeds = self.project(features)
-        return embeds, torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
-
-    def project(self, features: Tensor) -> Tensor:
-        """Encoder output (B, N, D), fresh or cached, to embeddings (B, N', D')."""
-        features = self.visual_encoder.finish(features.to(self.device))
-        features = self.ln_vision(features).to(self.llama_proj.weight.dtype)
-        return self.llama_proj(merge(features, self.settings.token_merge))
-
-    def _picture_embeds(self, samples: Mapping[str, Any], batch: int) -> list[Tensor | None]:
-        """Each sample's picture embeddings (T, N, D), or None for text only."""
-        features, image = samples.get("image_features"), samples.get("image")
-        if features is not None:
-            flat = features.flatten(0, 1) if features.dim() == 4 else features
-            embeds = self.project(flat)
-        elif image is not None:
-            embeds, _ = self.encode_img(image)
-        else:
-            return [None] * batch
-        if len(embeds) % batch:
-            raise DataError(f"{len(embeds)} pictures were given for {batch} samples.")
-        embeds = embeds.unflatten(0, (batch, -1))  # (B, T, N, D)
-        lengths = samples.get("length")
-        if lengths is None:
-            return list(embeds)
-        return [row[: int(length)] for row, length in zip(embeds, lengths, strict=True)]
-
-    # Training
-
-    def forward(self, samples: Batch, reduction: Reduction = "mean") -> dict[str, Tensor]:
-        """The loss on the answers' tokens.
-
-        Args:
-            samples: See ``Batch``.
-            reduction: ``mean`` over the batch's answer tokens, ``sum``, or ``none`` for each
-                sample's mean.
-        Returns:
-            ``{"loss": ...}``.
+            Tensor (1, L, D), BOS first.
         Raises:
-            DataError: Samples whose pictures, questions and answers do not fit each other.
+            DataError: Not as many placeholders as pictures.
         """
-        spliced = self.prepare(samples)
-        losses, rows = self._losses(spliced)
-        return {"loss": reduce_losses(losses, rows, len(spliced.labels), reduction)}
+        pictures = [p.reshape(-1, p.shape[-1]) for p in img_list]
+        sizes = {len(p) for p in pictures}
+        if len(sizes) > 1:
+            raise DataError(f"Pictures of one prompt have {sorted(sizes)} embeddings; give alike.")
+        stacked = torch.stack(pictures) if pictures else None  # (T, N, D)
+        layout = self.sequences.inference(prompt, *_shape(stacked))
+        return self._splice([layout], [stacked]).inputs_embeds
 
-    def prepare(self, samples: Batch) -> Spliced:
-        """Lay out, embed and pad a batch of training samples."""
-        conversations = self._turns(samples)
-        pictures = self._picture_embeds(samples, len(conversations))
-        layouts = [
-            self.sequences.training(
-                prompts,
-                answers,
-                0 if embeds is None else embeds.shape[0],
-                0 if embeds is None else embeds.shape[1],
-            )
-            for (prompts, answers), embeds in zip(conversations, pictures, strict=True)
-        ]
-        return self._splice(layouts, pictures)
-
-    def _splice(
+    @torch.no_grad()
+    def generate_scored(
         self,
-        layouts: Sequence[Layout],
-        pictures: Sequence[Tensor | None],
+        images: Tensor | None = None,
+        texts: Sequence[str] = (),
         *,
-        pad_left: bool = False,
-    ) -> Spliced:
-        flat = [None if p is None else p.flatten(0, 1) for p in pictures]  # (T * N, D)
-        embed = self.llama_model.get_input_embeddings()  # type: ignore[operator]
-        return splice(layouts, flat, embed, device=self.device, pad_left=pad_left)
+        image_features: Tensor | None = None,
+        length: Sequence[int] | None = None,
+        streamer: Callable[[str], None] | None = None,
+        **options: Any,
+    ) -> list[Generation]:
+        """Answer prompts, with the probability of each token.
 
-    def _turns(self, samples: Mapping[str, Any]) -> list[tuple[list[str], list[str]]]:
-        """Each sample's prompts and answers."""
-        template = self.settings.prompt_template
-        if "conv_q" in samples:
-            turns = []
-            for questions, answers, symbol in zip(
-                samples["conv_q"], samples["conv_a"], samples["connect_sym"], strict=True
-            ):
-                prompts = [wrap(question, template) for question in questions.split(symbol)]
-                turns.append((prompts, answers.split(symbol)))
-            return turns
-        instructions = samples["instruction_input"]
-        if self.settings.chat_template:
-            instructions = [wrap(instruction, template) for instruction in instructions]
-        return [([i], [a]) for i, a in zip(instructions, samples["answer"], strict=True)]
-
-    def _losses(self, spliced: Spliced) -> tuple[Tensor, Tensor]:
-        """Loss of each answer token, and the sample it belongs to.
-
-        Padding is at the right, where causal attention cannot see it, so no mask is passed. Logits
-        are computed only for columns in which some sample has a target.
+        Args:
+            images: Pictures (B, 3, S, S), or (B, T, 3, S, S); None for text only.
+            texts: B prompts as ``conversation.prompts.inference_prompt`` builds them.
+            image_features: Cached encoder output (B, N, D) or (B, T, N, D), instead of ``images``.
+            length: Pictures of each row, when they differ.
+            streamer: Called with the answer so far after each token; for a single prompt without
+                beams.
+            **options: Fields of ``GenerationOptions``.
+        Returns:
+            One answer a prompt; it does not depend on the other rows.
+        Raises:
+            DataError: Prompts and pictures that do not fit each other.
+            ConfigError: Options out of range.
         """
-        targets = spliced.labels[:, 1:]  # the token after each position
-        columns = (targets != IGNORE).any(0).nonzero().squeeze(1)  # (C,)
-        output = self.llama_model(
-            inputs_embeds=spliced.inputs_embeds, logits_to_keep=columns, use_cache=False
+        chosen = GenerationOptions(**options)
+        if streamer is not None and (len(texts) != 1 or chosen.num_beams > 1):
+            raise ValueError("streaming takes one prompt and no beams")
+        if not texts:
+            return []
+        training = self.training
+        self.eval()
+        try:
+            samples = {"image": images, "image_features": image_features, "length": length}
+            pictures = self._picture_embeds(samples, len(texts))
+            layouts = [
+                self.sequences.inference(text, *_shape(picture))
+                for text, picture in zip(texts, pictures, strict=True)
+            ]
+            spliced = self._splice(layouts, pictures, pad_left=True)
+            answers = decode(
+                Stepper(self.llama_model, spliced.inputs_embeds, spliced.attention_mask),
+                chosen,
+                batch=len(texts),
+                bos_id=self.tokenizer.bos_id,
+                eos_ids=self.end_ids,
+                on_tokens=self._text_stream(streamer),
+            )
+        finally:
+            self.train(training)
+        return [finish(answer, self.tokenizer) for answer in answers]
+
+    def generate(
+        self,
+        images: Tensor | None = None,
+        texts: Sequence[str] = (),
+        num_beams: int = 1,
+        max_new_tokens: int = 20,
+        min_length: int = 1,
+        top_p: float = 0.9,
+        repetition_penalty: float = 1,
+        length_penalty: float = 1,
+        temperature: float = 1,
+        do_sample: bool = False,
+        **other: Any,
+    ) -> list[str]:
+        """Answer prompts; see ``generate_scored``."""
+        generations = self.generate_scored(
+            images,
+            texts,
+            num_beams=num_beams,
+            max_new_tokens=max_new_tokens,
+            min_length=min_length,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            length_penalty=length_penalty,
+            temperature=temperature,
+            do_sample=do_sample,
+            **other,
         )
-        targets = targets[:, columns]  # (B, C)
-        where = targets != IGNORE
-        if self.soft_targets is not None:
-            self.soft_targets.to(targets.device)
-        losses = token_losses(output.logits[where], targets[where], self.soft_targets)
-        return losses, where.nonzero()[:, 0]
+        return [generation.text for generation in generations]
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        declared = getattr(self.llama_model.generation_config, "eos_token_id", None)
+        declared = declared if isinstance(declared, list) else [declared]
+        return frozenset([self.tokenizer.eos_id, *(i for i in declared if i is not None)])
+
+    def _text_stream(
+        self, streamer: Callable[[str], None] | None
+    ) -> Callable[[list[int]], None] | None:
+        if streamer is None:
+            return None
+        return lambda ids: streamer(self.tokenizer.decode_prefix(ids))
+
+    @torch.no_grad()
+    def multi_select(
+        self,
+        images: Tensor | None,
+        texts: Sequence[str],
+        answers: Sequence[Sequence[str]],
+        num_cand: Sequence[int] | None = None,
+        *,
+        image_features: Tensor | None = None,
+    ) -> list[list[int]]:
+        """Rank candidate answers by their loss.
+
+        A candidate's loss is summed over its tokens and divided by the length of the row's whole
+        sequence. (The original divides by the padded length of the batch, which is the same for a
+        single row and lets neighbours decide between near ties otherwise.)
+
+        Args:
+            images: Pictures (B, 3, S, S), or None.
+            texts: B instructions, as in training.
+            answers: Candidates; each holds one answer a row.
+            num_cand: How many candidates each row really has; the others are put last.
+            image_features: Cached encoder output, instead of ``images``.
+        Returns:
+            For each row the candidates' numbers, best first.
+        """
+        training = self.training
+        self.eval()
+        try:
+            pictures = self._picture_embeds(
+                {"image": images, "image_features": image_features}, len(texts)
+            )
+            columns = [self._ranking_losses(texts, column, pictures) for column in answers]
+        finally:
+            self.train(training)
+        losses = torch.stack(columns, dim=1)  # (B, C)
+        if num_cand is not None:
+            numbers = torch.arange(len(answers), device=losses.device)
+            limits = torch.as_tensor(num_cand, device=losses.device)
+            losses = losses.masked_fill(numbers >= limits[:, None], float("inf"))
+        return losses.argsort(dim=-1, stable=True).tolist()
+
+    def _ranking_losses(
+        self, texts: Sequence[str], answers: Sequence[str], pictures: Sequence[Tensor | None]
+    ) -> Tensor:
+        turns = self._turns({"instruction_input": texts, "answer": answers})
+        spliced = self._prepare(turns, pictures)
+        losses, rows = self._losses(spliced)
+        means = reduce_losses(losses, rows, len(texts), "none")
+        counts = torch.bincount(rows, minlength=len(texts))
+        return means * counts / (spliced.attention_mask.sum(1) - 1)
 
     # Checkpoints
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: trained parameters, and buffers that were fitted."""
-        trained = {n for n, p in self.named_parameters() if p.requires_grad}
-        fitted = ("visual_encoder.feature_mean", "visual_encoder.feature_std")
-        keep = trained.union(fitted)
-        return {name: value for name, value in self.state_dict().items() if name in keep}
+        """What a checkpoint holds: trained parameters, and statistics that were fitted."""
+        kept = {name for name, p in self.named_parameters() if p.requires_grad}
+        kept.update(FITTED_BUFFERS)
+        return {name: value for name, value in self.state_dict().items() if name in kept}
 
     def load_checkpoint(self, path: str) -> LoadReport:
         """Load a checkpoint's weights and say what of it was used.
 
         Raises:
-            WeightsError: It cannot be read, or holds nothing of the trained parts.
+            WeightsError: It cannot be read, or holds nothing of projection, LoRA or language model.
         """
         checkpoint = load_checkpoint_file(path)
-        targets = {
-            name: value for name, value in self.state_dict().items() if not is_derived(name)
-        }
+        targets = {name: value for name, value in self.state_dict().items() if not is_derived(name)}
         report, found = match_weights(str(path), checkpoint.model, targets)
         report.is_original = checkpoint.is_original
-        loaded = {"projection", "lora", "llm"} & {
-            name for name, part in report.components.items() if part.matched
-        }
-        if not loaded:
+        learned = ("projection", "lora", "llm")
+        if not any(report.part(c).matched for c in learned if c in report.components):
             raise WeightsError(
-                f"{path} (model.ckpt) holds nothing of this model's projection, LoRA or language "
-                f"model: it belongs to another model. {report}"
+                f"{path} (model.ckpt) fits nothing of this model's projection, LoRA or language "
+                f"model, so it belongs to another one: {report.summary()}."
             )
         with torch.no_grad():
             for name, value in found.items():
@@ -279,14 +264,19 @@ class MiniGPTBase(nn.Module):
 
 
 def model_settings(cfg: Any) -> ModelSettings:
-    """Typed settings of ``Config.model_cfg``, a mapping, or settings themselves."""
+    """Typed settings of ``Config.model_cfg``, a mapping, or settings themselves.
+
+    Keys that are not settings are left out: ``Config`` has judged them already.
+    """
     if isinstance(cfg, ModelSettings):
         return cfg
     from omegaconf import DictConfig, OmegaConf
 
     values = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
     known = {f.name for f in fields(ModelSettings)}
-    return ModelSettings(**{k: v for k, v in dict(values).items() if k in known})
+    return ModelSettings(**{str(k): v for k, v in dict(values).items() if k in known})
 
 
-__all__ = ["Generation", "MiniGPTBase", "generate_answers", "model_settings"]
+def _shape(pictures: Tensor | None) -> tuple[int, int]:
+    """Number of pictures (T, N, D) and the positions each takes."""
+    return (0, 0) if pictures is None else (pictures.shape[0], pictures.shape[1])

@@ -83,14 +83,13 @@ class SequenceBuilder:
         self.end_sym = end_sym
         self.counts: Counter[str] = Counter()
 
-    def prompt(self, text: str, images: int, tokens_per_image: int, *, bos: bool) -> list[int]:
-        """Ids of a prompt with its pictures' slots; not cut.
+    def prompt(self, text: str, images: int, tokens_per_image: int) -> list[int]:
+        """Ids of a prompt with its pictures' slots, without BOS; not cut.
 
         Args:
             text: The prompt, with one ``<ImageHere>`` per picture.
             images: Pictures of the sample.
             tokens_per_image: Positions of each.
-            bos: Put BOS before it.
         Raises:
             DataError: More placeholders than pictures.
         """
@@ -102,12 +101,19 @@ class SequenceBuilder:
             )
         if len(pieces) - 1 < images:
             self.counts["unused_pictures"] += images - len(pieces) + 1
-        ids = self.tokenizer.encode(pieces[0], add_bos=bos)
+        ids = self.tokenizer.encode(pieces[0])
         for number, piece in enumerate(pieces[1:]):
             start = number * tokens_per_image
             ids += [-1 - slot for slot in range(start, start + tokens_per_image)]
             ids += self.tokenizer.encode(piece)
         return ids
+
+    def inference(self, text: str, images: int, tokens_per_image: int) -> Layout:
+        """The prompt that generation continues: BOS and the prompt, cut as in training."""
+        layout = Layout()
+        layout.condition([self.tokenizer.bos_id])
+        layout.condition(self._cut(self.prompt(text, images, tokens_per_image)))
+        return layout
 
     def training(
         self,
@@ -136,10 +142,7 @@ class SequenceBuilder:
             self.counts["unanswered_turns"] += len(prompts) - len(answers)
         layout = Layout()
         layout.condition([self.tokenizer.bos_id])
-        first = self.prompt(prompts[0], images, tokens_per_image, bos=False)
-        if len(first) > self.max_context_len:
-            self.counts["cut_prompts"] += 1
-        layout.condition(first[: self.max_context_len])
+        layout.condition(self._cut(self.prompt(prompts[0], images, tokens_per_image)))
 
         tail = Layout()
         for turn, answer in enumerate(answers):
@@ -151,6 +154,11 @@ class SequenceBuilder:
         layout.ids += tail.ids[: self.max_txt_len]
         layout.labels += tail.labels[: self.max_txt_len]
         return layout
+
+    def _cut(self, prompt: list[int]) -> list[int]:
+        if len(prompt) > self.max_context_len:
+            self.counts["cut_prompts"] += 1
+        return prompt[: self.max_context_len]
 
 
 def splice(

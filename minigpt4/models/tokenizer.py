@@ -103,6 +103,10 @@ class LlmTokenizer:
         kept = [i for i in map(int, ids) if not (skip_special and i in self.special_ids)]
         return self._backend.decode(kept)
 
+    def decode_prefix(self, ids: Sequence[int]) -> str:
+        """Text of the first tokens of an answer, without a character that is still incomplete."""
+        return self.decode(ids).rstrip(REPLACEMENT)
+
     def piece(self, token_id: int) -> str:
         """The token as the vocabulary spells it."""
         return self._backend.piece(token_id)
@@ -116,8 +120,7 @@ class LlmTokenizer:
         ends: list[int] = []
         for count in range(1, len(ids) + 1):
             # A character whose bytes are not complete yet belongs to the token that completes it.
-            text = self.decode(ids[:count])
-            ends.append(max(len(text.rstrip(REPLACEMENT)), ends[-1] if ends else 0))
+            ends.append(max(len(self.decode_prefix(ids[:count])), ends[-1] if ends else 0))
         if ends:
             ends[-1] = len(self.decode(ids))
         return ends

@@ -1,0 +1,215 @@
+"""From pictures and text to a loss: the parts of the model and the road between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minigpt4.common.errors import DataError
+from minigpt4.common.settings import ModelSettings
+from minigpt4.conversation.prompts import training_prompt, wrap
+from minigpt4.datasets.schema import Batch
+from minigpt4.models.llm import load_language_model, resolve_device, resolve_precision
+from minigpt4.models.loss import CoordinateTargets, Reduction, reduce_losses, token_losses
+from minigpt4.models.projector import MERGES, Fp32LayerNorm, merge
+from minigpt4.models.sequence import IGNORE, Layout, SequenceBuilder, Spliced, splice
+from minigpt4.models.vision import build_vision
+
+
+class MiniGPTCore(nn.Module):
+    """Encoder, projection and language model, and the road between them.
+
+    Args:
+        settings: Section ``model``.
+        device: Where the language model will run; None: CUDA when there is one.
+
+    Attributes:
+        counts: Answers and prompts cut, pictures left unused, so far.
+    """
+
+    def __init__(self, settings: ModelSettings, device: torch.device | None = None) -> None:
+        super().__init__()
+        self.settings = settings
+        device = device or resolve_device()
+        self.visual_encoder = build_vision(
+            settings,
+            resolve_precision(settings.vit_precision, device, trains=not settings.freeze_vit),
+        )
+        self.ln_vision = Fp32LayerNorm(self.visual_encoder.num_features)
+        self.visual_encoder.requires_grad_(not settings.freeze_vit)
+        self.ln_vision.requires_grad_(not settings.freeze_vit)
+
+        language = load_language_model(settings, device)
+        self.llama_model = language.model
+        self.tokenizer = language.tokenizer
+        self._llm_loaded = language.has_weights
+        embedding = self.llama_model.get_input_embeddings()  # type: ignore[operator]
+        group = MERGES.get(settings.token_merge, 1)
+        self.llama_proj = nn.Linear(
+            self.visual_encoder.num_features * group, embedding.weight.shape[1]
+        )
+        self.sequences = SequenceBuilder(
+            self.tokenizer,
+            max_txt_len=settings.max_txt_len,
+            max_context_len=settings.max_context_len,
+            end_sym=settings.end_sym,
+        )
+        self.soft_targets = (
+            CoordinateTargets(self.tokenizer, settings.coord_sigma)
+            if settings.coord_sigma > 0
+            else None
+        )
+        self.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the projection is."""
+        return self.llama_proj.weight.device
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was cut or left out so far, by kind."""
+        return self.sequences.counts
+
+    def train(self, mode: bool = True) -> MiniGPTCore:
+        """Set training mode; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.settings.freeze_vit:
+            self.visual_encoder.eval()
+        return self
+
+    # Pictures
+
+    def encode_image_features(self, pixel_values: Tensor) -> Tensor:
+        """Run the encoder alone, without gradient; the result may be kept and given back.
+
+        Args:
+            pixel_values: Pictures (B, 3, S, S).
+        Returns:
+            Encoder output (B, N, D), in the encoder's precision.
+        """
+        with torch.no_grad():
+            return self.visual_encoder(pixel_values.to(self.device))
+
+    def encode_img(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures to the language model's embeddings.
+
+        Args:
+            image: Pictures (B, 3, S, S) or (B, T, 3, S, S).
+        Returns:
+            Embeddings (B, N, D), or (B * T, N, D), and their attention mask of ones.
+        """
+        if image.dim() == 5:
+            image = image.flatten(0, 1)  # (B * T, 3, S, S)
+        if self.settings.freeze_vit:
+            features = self.encode_image_features(image)
+        else:
+            features = self.visual_encoder(image.to(self.device))
+        embeds = self.project(features)
+        return embeds, torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Encoder output (B, N, D), fresh or cached, to embeddings (B, N', D')."""
+        features = self.visual_encoder.finish(features.to(self.device))
+        features = self.ln_vision(features).to(self.llama_proj.weight.dtype)
+        return self.llama_proj(merge(features, self.settings.token_merge))
+
+    def _picture_embeds(self, samples: Mapping[str, Any], batch: int) -> list[Tensor | None]:
+        """Each sample's picture embeddings (T, N, D), or None for text only."""
+        features, image = samples.get("image_features"), samples.get("image")
+        if features is not None:
+            flat = features.flatten(0, 1) if features.dim() == 4 else features
+            embeds = self.project(flat)
+        elif image is not None:
+            embeds, _ = self.encode_img(image)
+        else:
+            return [None] * batch
+        if len(embeds) % batch:
+            raise DataError(f"{len(embeds)} pictures were given for {batch} samples.")
+        embeds = embeds.unflatten(0, (batch, -1))  # (B, T, N, D)
+        lengths = samples.get("length")
+        if lengths is None:
+            return list(embeds)
+        return [row[: int(length)] for row, length in zip(embeds, lengths, strict=True)]
+
+    # Training
+
+    def forward(self, samples: Batch, reduction: Reduction = "mean") -> dict[str, Tensor]:
+        """The loss on the answers' tokens.
+
+        Args:
+            samples: See ``Batch``.
+            reduction: ``mean`` over the batch's answer tokens, ``sum``, or ``none`` for each
+                sample's mean.
+        Returns:
+            ``{"loss": ...}``.
+        Raises:
+            DataError: Samples whose pictures, questions and answers do not fit each other.
+        """
+        spliced = self.prepare(samples)
+        losses, rows = self._losses(spliced)
+        return {"loss": reduce_losses(losses, rows, len(spliced.labels), reduction)}
+
+    def prepare(self, samples: Batch) -> Spliced:
+        """Lay out, embed and pad a batch of training samples."""
+        turns = self._turns(samples)
+        return self._prepare(turns, self._picture_embeds(samples, len(turns)))
+
+    def _prepare(
+        self, turns: Sequence[tuple[list[str], list[str]]], pictures: Sequence[Tensor | None]
+    ) -> Spliced:
+        layouts = []
+        for (prompts, answers), embeds in zip(turns, pictures, strict=True):
+            count, positions = (0, 0) if embeds is None else embeds.shape[:2]
+            layouts.append(self.sequences.training(prompts, answers, count, positions))
+        return self._splice(layouts, pictures)
+
+    def _splice(
+        self,
+        layouts: Sequence[Layout],
+        pictures: Sequence[Tensor | None],
+        *,
+        pad_left: bool = False,
+    ) -> Spliced:
+        flat = [None if p is None else p.flatten(0, 1) for p in pictures]  # (T * N, D)
+        embed = self.llama_model.get_input_embeddings()  # type: ignore[operator]
+        return splice(layouts, flat, embed, device=self.device, pad_left=pad_left)
+
+    def _turns(self, samples: Mapping[str, Any]) -> list[tuple[list[str], list[str]]]:
+        """Each sample's prompts and answers."""
+        template = self.settings.prompt_template
+        if "conv_q" in samples:
+            turns = []
+            for questions, answers, symbol in zip(
+                samples["conv_q"], samples["conv_a"], samples["connect_sym"], strict=True
+            ):
+                prompts = [wrap(question, template) for question in questions.split(symbol)]
+                turns.append((prompts, answers.split(symbol)))
+            return turns
+        prompts = [
+            training_prompt(i, template=template, chat_template=self.settings.chat_template)
+            for i in samples["instruction_input"]
+        ]
+        return [([p], [a]) for p, a in zip(prompts, samples["answer"], strict=True)]
+
+    def _losses(self, spliced: Spliced) -> tuple[Tensor, Tensor]:
+        """Loss of each answer token, and the sample it belongs to.
+
+        Padding is at the right, where causal attention cannot see it, so no mask is passed. Logits
+        are computed only for columns in which some sample has a target.
+        """
+        targets = spliced.labels[:, 1:]  # the token after each position
+        columns = (targets != IGNORE).any(0).nonzero().squeeze(1)  # (C,)
+        output = self.llama_model(
+            inputs_embeds=spliced.inputs_embeds, logits_to_keep=columns, use_cache=False
+        )
+        targets = targets[:, columns]  # (B, C)
+        where = targets != IGNORE
+        if self.soft_targets is not None:
+            self.soft_targets.to(targets.device)
+        losses = token_losses(output.logits[where], targets[where], self.soft_targets)
+        return losses, where.nonzero()[:, 0]
