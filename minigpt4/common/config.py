@@ -58,7 +58,8 @@ class Config:
         chosen = merge(user.data, options.data)
         # Strongest first.
         self._layers = [options, user, *_dataset_defaults(chosen), *_model_default(chosen)]
-        merged: dict[Any, Any] = {}
+        # Entries keep the order in which the user names them.
+        merged: dict[Any, Any] = {"datasets": dict.fromkeys(_entries(chosen), {})}
         for layer in reversed(self._layers):
             merged = merge(merged, layer.data)
 
@@ -196,9 +197,17 @@ def typed(cls: type[T], raw: Mapping[str, Any], where: str) -> T:
 def _entry(config: DictConfig, section: str, name: str) -> DictConfig:
     entries = config[section]
     if name not in entries:
-        message = unknown_name(f"entry of {section}", name, [str(key) for key in entries])
-        raise ConfigError(message if len(entries) else f"the configuration has no {section}.")
+        if not entries:
+            raise ConfigError(f"the configuration has no {section}: add {name} below it.")
+        raise ConfigError(
+            f"{section}: {unknown_name('entry', name, [str(key) for key in entries])}"
+        )
     return entries[name]
+
+
+def _entries(chosen: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    datasets = chosen.get("datasets")
+    return datasets if isinstance(datasets, Mapping) else {}
 
 
 def _model_default(chosen: Mapping[Any, Any]) -> list[Layer]:
@@ -211,9 +220,8 @@ def _model_default(chosen: Mapping[Any, Any]) -> list[Layer]:
 
 
 def _dataset_defaults(chosen: Mapping[Any, Any]) -> list[Layer]:
-    datasets = chosen.get("datasets")
     layers = []
-    for name, entry in datasets.items() if isinstance(datasets, Mapping) else ():
+    for name, entry in _entries(chosen).items():
         kind = entry.get("type", "default") if isinstance(entry, Mapping) else "default"
         stem = name if kind == "default" else f"{name}_{kind}"
         files = sorted((DEFAULTS / "datasets").rglob(f"{stem}.yaml"))

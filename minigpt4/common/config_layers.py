@@ -88,10 +88,10 @@ def read_yaml(path: str | Path) -> Layer:
 
 
 def read_options(options: Sequence[str] | None) -> Layer:
-    """Read ``key.path=value`` items; a value is read as YAML.
+    """Read ``key.path=value`` items; a value is read as YAML, or as text where it is none.
 
     Raises:
-        ConfigError: Lists every item without a key or ``=``, or with a broken value.
+        ConfigError: Lists every item without a key or ``=``.
     """
     layer = Layer(OPTIONS, {})
     mistakes = []

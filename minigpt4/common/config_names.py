@@ -44,7 +44,7 @@ def check_names(checker: Checker, sections: dict[str, Any], defaults: Path) -> N
 def _registered(checker: Checker, kind: str, name: str, path: KeyPath) -> None:
     try:
         known = registry.names(kind)
-    except ModuleNotFoundError:
+    except ImportError:
         return
     if known and name not in known:
         checker.wrong(path, unknown_name("data set" if kind == "builder" else kind, name, known))
@@ -73,8 +73,6 @@ def _dataset(
         entry[key] = _splits(checker, entry[key], (*path, key))
     pictures = entry["vis_processor"]
     pictures.setdefault("train", asdict(ProcessorSettings(name="blip2_image_train")))
-    eval_name = pictures["train"]["name"].replace("_train", "_eval")
-    pictures.setdefault("eval", pictures["train"] | {"name": eval_name})
     for split, processor in pictures.items():
         size = processor["image_size"] = processor["image_size"] or image_size
         if size != image_size:
@@ -82,6 +80,8 @@ def _dataset(
                 (*path, "vis_processor", split, "image_size"),
                 f"{size} differs from model.image_size, which is {image_size}",
             )
+    eval_name = pictures["train"]["name"].replace("_train", "_eval")
+    pictures.setdefault("eval", pictures["train"] | {"name": eval_name})
 
 
 def _only_names_processors(entry: dict[str, Any]) -> bool:
