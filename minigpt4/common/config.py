@@ -59,7 +59,7 @@ class Config:
         # Strongest first.
         self._layers = [options, user, *_dataset_defaults(chosen), *_model_default(chosen)]
         # Entries keep the order in which the user names them.
-        merged: dict[Any, Any] = {"datasets": dict.fromkeys(_entries(chosen), {})}
+        merged: dict[Any, Any] = {"datasets": {name: {} for name in _entries(chosen)}}
         for layer in reversed(self._layers):
             merged = merge(merged, layer.data)
 

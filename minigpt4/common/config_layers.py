@@ -101,11 +101,11 @@ def read_options(options: Sequence[str] | None) -> Layer:
         if not equals or not all(path):
             mistakes.append(f"{item!r} is not of the form key=value, e.g. run.max_epoch=1")
             continue
+        below: Mapping[KeyPath, int | None] = {}
         try:
             parsed, below = _parse(value, OPTIONS, [])
         except ConfigError:
-            mistakes.append(f"the value of {item!r} cannot be read: put it in quotes")
-            continue
+            parsed = value
         parent: Any = layer.data
         for depth, name in enumerate(path[:-1], start=1):
             layer.lines[path[:depth]] = None
