@@ -86,7 +86,7 @@ class MiniGPTBase(MiniGPTCore):
     def generate_scored(
         self,
         images: Tensor | None = None,
-        texts: Sequence[str] = (),
+        texts: Sequence[str | Sequence[str]] = (),
         *,
         image_features: Tensor | None = None,
         length: Sequence[int] | None = None,
@@ -97,7 +97,8 @@ class MiniGPTBase(MiniGPTCore):
 
         Args:
             images: Pictures (B, 3, S, S), or (B, T, 3, S, S); None for text only.
-            texts: B prompts as ``conversation.prompts.inference_prompt`` builds them.
+            texts: B prompts as ``conversation.prompts.inference_prompt`` builds them; a list holds
+                the turns of a conversation: prompt, answer, prompt and so on.
             image_features: Cached encoder output (B, N, D) or (B, T, N, D), instead of ``images``.
             length: Pictures of each row, when they differ.
             streamer: Called with the answer so far after each token; for a single prompt without

@@ -108,11 +108,22 @@ class SequenceBuilder:
             ids += self.tokenizer.encode(piece)
         return ids
 
-    def inference(self, text: str, images: int, tokens_per_image: int) -> Layout:
-        """The prompt that generation continues: BOS and the prompt, cut as in training."""
+    def inference(self, text: str | Sequence[str], images: int, tokens_per_image: int) -> Layout:
+        """What generation continues: BOS and the prompt, cut as in training.
+
+        Args:
+            text: A prompt; for a later turn of a conversation prompt, answer, prompt and so on,
+                which are laid out as in training.
+            images: Pictures of the sample, all in the first prompt.
+            tokens_per_image: Positions of each picture.
+        """
+        first, *later = [text] if isinstance(text, str) else text
         layout = Layout()
         layout.condition([self.tokenizer.bos_id])
-        layout.condition(self._cut(self.prompt(text, images, tokens_per_image)))
+        layout.condition(self._cut(self.prompt(first, images, tokens_per_image)))
+        for answer, prompt in zip(later[::2], later[1::2], strict=True):
+            layout.condition(self.tokenizer.encode(answer + self.end_sym))
+            layout.condition(self.tokenizer.encode(prompt, add_bos=True))
         return layout
 
     def training(
