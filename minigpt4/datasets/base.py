@@ -127,7 +127,6 @@ class RecordDataset(Dataset[Sample]):
             return []
         if self._blank:
             return [BLANK]
-        assert self.spec.image is not None
         wanted = np.zeros(len(self._table), dtype=bool)
         wanted[self._rows] = True
         rows = self._table.rows(pattern_columns(self.spec.image))

@@ -98,7 +98,7 @@ def _files(folder: str) -> set[str]:
 
 
 def picture_roots(image_path: str | None, ann_path: str) -> list[str]:
-    """Folders to look in, best first: the given one, that of the annotations, ``images`` in each."""
+    """Folders to look in, best first: the given one, the annotations', ``images`` in each."""
     beside = Path(ann_path).parent
     roots = [beside / "images", beside]
     if image_path:

@@ -18,7 +18,8 @@ _OLD_KEYS = ("annotations", "images", "storage", "url", "val_ann_path", "test_an
 class RecordSpec:
     """What ``build_info`` may say; each kind of data set has defaults for most of it.
 
-    Patterns are format strings over the columns of a row, see ``Pattern``. A grounding answer may also hold ``{boxes}`` and ``{whole}``.
+    Patterns are format strings over the columns of a row, see ``Pattern``. A grounding answer may
+    also hold ``{boxes}`` and ``{whole}``.
     """
 
     ann_path: tuple[str, ...] = ()
