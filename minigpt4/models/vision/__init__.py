@@ -47,6 +47,8 @@ def build_vision(settings: ModelSettings, dtype: torch.dtype = torch.float32) ->
             drop_path_rate=settings.drop_path_rate,
         )
         weights.load_timm(cnn, name, settings.vit_weights)
+        if settings.freeze_vit:
+            cnn.fold_batch_norms()
         cnn.net.to(dtype)
         encoder = cnn
     else:
