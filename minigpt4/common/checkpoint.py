@@ -42,6 +42,13 @@ class Checkpoint:
         """Whether the original wrote it: a training checkpoint without our ``meta``."""
         return "meta" not in self.extra and self.path.suffix != ".safetensors"
 
+    @property
+    def chat_template(self) -> bool | None:
+        """Whether the run that wrote it wrapped its instructions; None where it does not say."""
+        config = self.extra.get("config")
+        model = config.get("model") if isinstance(config, dict) else None
+        return model.get("chat_template") if isinstance(model, dict) else None
+
 
 def load_checkpoint_file(path: str | Path) -> Checkpoint:
     """Read a ``.pth`` or ``.safetensors`` file without running any code that it may hold.
@@ -148,11 +155,13 @@ class LoadReport:
         components: ``vision``, ``statistics`` (of features), ``ln_vision``, ``projection``, ``lora``,
             ``llm``, ``other``.
         is_original: Written by the original implementation.
+        chat_template: Whether its run wrapped instructions; None where it does not say.
     """
 
     path: str
     components: dict[str, ComponentReport] = field(default_factory=dict)
     is_original: bool = False
+    chat_template: bool | None = None
 
     def part(self, name: str) -> ComponentReport:
         """The report of one component, made when first asked for."""

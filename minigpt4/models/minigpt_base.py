@@ -250,6 +250,7 @@ class MiniGPTBase(MiniGPTCore):
         targets = {name: value for name, value in self.state_dict().items() if not is_derived(name)}
         report, found = match_weights(str(path), checkpoint.model, targets)
         report.is_original = checkpoint.is_original
+        report.chat_template = checkpoint.chat_template
         learned = ("projection", "lora", "llm")
         if not any(report.part(c).matched for c in learned if c in report.components):
             raise WeightsError(
