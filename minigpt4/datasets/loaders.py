@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -54,6 +55,12 @@ class BatchLoader(DataLoader[Batch]):
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the main one still wants its batches then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def worker_count(asked: int) -> int:
@@ -139,4 +146,5 @@ def _loader(
         num_workers=workers,
         prefetch_factor=_PREFETCH if workers else None,
         pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_the_main_process,
     )
