@@ -84,7 +84,7 @@ def read_yaml(path: str | Path) -> Layer:
         raise ConfigError(
             f"the config file {path} {found}: it needs sections such as model, datasets and run."
         )
-    return Layer(str(path), data, lines, slips)
+    return Layer(str(path), _unshared(data), lines, slips)
 
 
 def read_options(options: Sequence[str] | None) -> Layer:
@@ -154,6 +154,13 @@ def _parse(text: str, name: str, slips: list[str]) -> tuple[Any, dict[KeyPath, i
         raise ConfigError(f"{name}{_yaml_problem(error, text)}") from None
     finally:
         loader.dispose()
+
+
+def _unshared(value: Any) -> Any:
+    """Copy what YAML's anchors let several keys share, so that each can be changed by itself."""
+    if isinstance(value, dict):
+        return {key: _unshared(below) for key, below in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def _adopt(node: yaml.Node, name: str, slips: list[str]) -> None:

@@ -61,7 +61,6 @@ def setup_logging(*, log_file: str | Path | None = None, level: int = logging.IN
         file = logging.FileHandler(log_file, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         package.addHandler(file)
-    logging.captureWarnings(True)
 
 
 def warn_once(logger: logging.Logger, message: str) -> None:
@@ -77,10 +76,14 @@ class _LogLines(io.StringIO):
     def __init__(self, logger: logging.Logger) -> None:
         super().__init__()
         self._logger = logger
+        self._done = ""
 
     def write(self, text: str) -> int:
         line = text.strip("\r\n\x1b[A ")
-        if line:
+        done = line.partition(" [")[0]
+        # The bar draws its last state twice.
+        if line and done != self._done:
+            self._done = done
             self._logger.info(line)
         return len(text)
 
@@ -121,9 +124,9 @@ def progress(
         iterable,
         file=_LogLines(logging.getLogger(f"{PACKAGE}.progress")),
         mininterval=LINE_SECONDS,
+        maxinterval=LINE_SECONDS,
         delay=LINE_SECONDS,
-        # The bar itself says nothing in a log; tqdm would also look for a terminal's width.
-        bar_format="{l_bar}{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
-        ncols=0,
+        bar_format=f"{desc and desc + ': '}"
+        "{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         **common,
     )

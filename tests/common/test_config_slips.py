@@ -193,6 +193,22 @@ def test_slip_in_one_of_several_data_sets(load):
     assert config.dataset("vivqa").sample_ratio == config.dataset("mvtec_ad").sample_ratio == 100
 
 
+def test_slip_in_a_part_that_data_sets_share(load):
+    config = load(
+        """\
+datasets:
+  vivqa:
+    vis_processor: &pictures
+      train:
+        name: "blip2_image_train"
+      sample_ratio: 100
+  mvtec_ad:
+    vis_processor: *pictures
+"""
+    )
+    assert config.dataset("vivqa").sample_ratio == config.dataset("mvtec_ad").sample_ratio == 100
+
+
 def test_option_wins_over_a_slipped_key(load):
     slipped = SLIPS["the ratio beside the text processor's name"]
     assert load(slipped, "datasets.vivqa.sample_ratio=3").dataset("vivqa").sample_ratio == 3
