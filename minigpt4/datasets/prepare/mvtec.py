@@ -153,7 +153,7 @@ def _read_masks(
     marked = {(e.object_class, e.defect) for e, found in read if found}
     masked = {(e.object_class, e.defect) for e, _ in read if e.mask is not None}
     good = {k for k in kinds if k[1] in _GOOD_NAMES or (k in masked and k not in marked)}
-    usable = []
+    usable: list[tuple[Entry, list[Box]]] = []
     for entry, found in read:
         if (entry.object_class, entry.defect) in good - marked:
             usable.append((Entry(entry.path, entry.object_class, GOOD, None), []))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,41 +20,45 @@ _SIZE_TOLERANCE = 1.25
 def split_groups(
     strata: Sequence[Hashable], groups: Sequence[int], *, share: float, seed: int
 ) -> list[bool]:
-    """Choose whole groups for validation until each stratum has given its share.
+    """Choose whole groups for validation so that each stratum gives about its share.
 
     Args:
         strata: Class and defect of each picture.
-        groups: Group of each picture; a group belongs to its commonest stratum.
+        groups: Group of each picture; it may hold several strata.
         share: Share of validation, 0 to 1.
-        seed: Decides the choice.
+        seed: Decides the order in which groups are considered.
 
     Returns:
-        Whether each picture is for validation. Every stratum of two or more groups is on both
-        sides when ``share`` is neither 0 nor 1.
+        Whether each picture is for validation. A stratum of two or more groups is on both sides,
+        unless ``share`` is 0 or 1.
     """
-    members: dict[int, list[int]] = defaultdict(list)
-    for picture, group in enumerate(groups):
-        members[group].append(picture)
-    by_stratum: dict[Hashable, list[int]] = defaultdict(list)
-    for group, pictures in members.items():
-        common = Counter(strata[p] for p in pictures).most_common(1)[0][0]
-        by_stratum[common].append(group)
-    chosen = [False] * len(strata)
-    for number, (_, candidates) in enumerate(sorted(by_stratum.items(), key=lambda x: repr(x[0]))):
-        order = np.random.default_rng([seed, number]).permutation(len(candidates))
-        target = share * sum(len(members[group]) for group in candidates)
-        taken = 0
-        # The last group stays for training, however large the share is.
-        for place in order[: len(candidates) - (share < 1)]:
-            size = len(members[candidates[place]])
-            if taken and abs(taken + size - target) >= abs(taken - target):
-                continue
-            if not taken and not share:
-                break
-            taken += size
-            for picture in members[candidates[place]]:
-                chosen[picture] = True
-    return chosen
+    if share in (0, 1):
+        return [share == 1] * len(strata)
+    holds: dict[int, Counter[Hashable]] = defaultdict(Counter)
+    for stratum, group in zip(strata, groups, strict=True):
+        holds[group][stratum] += 1
+    wanted = {stratum: share * count for stratum, count in Counter(strata).items()}
+    given: Counter[Hashable] = Counter()
+    names = list(holds)
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    chosen: set[int] = set()
+    for group in order:
+        # Squared distances from the wanted counts, before and after.
+        change = sum(
+            (n * n + 2 * n * (given[stratum] - wanted[stratum])) / wanted[stratum]
+            for stratum, n in holds[group].items()
+        )
+        if change < 0:
+            chosen.add(group)
+            given.update(holds[group])
+    for stratum in wanted:
+        having = [group for group in order if stratum in holds[group]]
+        smallest = min(having, key=lambda group: holds[group].total())
+        if len(having) > 1 and not chosen.intersection(having):
+            chosen.add(smallest)
+        elif len(having) > 1 and chosen.issuperset(having):
+            chosen.remove(smallest)
+    return [group in chosen for group in groups]
 
 
 def group_pictures(
@@ -90,7 +95,7 @@ def group_pictures(
         numbered = sorted(
             (int(found[-1]), i) for i, p in enumerate(paths) if (found := _NUMBER.findall(p.stem))
         )
-        for (a, i), (b, j) in zip(numbered, numbered[1:], strict=False):
+        for (a, i), (b, j) in pairwise(numbered):
             if b - a <= number_gap:
                 link(i, j)
     if similarity:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +78,8 @@ def read_tree(root: Path, *, class_name: str | None = None) -> Tree:
 
 
 def _read_mvtec(classes: list[Path]) -> Tree:
-    entries, stray = [], []
+    entries: list[Entry] = []
+    stray: list[Path] = []
     for folder in classes:
         masks = {
             (kind.name, mask.stem.removesuffix(_MASK_SUFFIX)): mask
@@ -97,9 +97,10 @@ def _read_mvtec(classes: list[Path]) -> Tree:
 
 def _read_flat(kinds: list[Path], class_name: str) -> Tree:
     # "MT_Blowhole", "MT_Free": what all folders share says nothing about the defect.
-    shared = os.path.commonprefix([kind.name for kind in kinds]) if len(kinds) > 1 else ""
-    shared = shared[: max(shared.rfind("_"), shared.rfind("-")) + 1]
-    entries, stray = [], []
+    firsts = {kind.name.split("_")[0] for kind in kinds}
+    shared = f"{firsts.pop()}_" if len(firsts) == 1 and len(kinds) > 1 else ""
+    entries: list[Entry] = []
+    stray: list[Path] = []
     for folder in kinds:
         files = list(_pictures(folder / _FLAT_FOLDER))
         photographs = [file for file in files if file.suffix.lower() != ".png"]
