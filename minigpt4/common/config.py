@@ -220,12 +220,13 @@ def _model_default(chosen: Mapping[Any, Any]) -> list[Layer]:
 
 
 def _dataset_defaults(chosen: Mapping[Any, Any]) -> list[Layer]:
+    files = {file.stem: file for file in sorted((DEFAULTS / "datasets").rglob("*.yaml"))}
     layers = []
     for name, entry in _entries(chosen).items():
         kind = entry.get("type", "default") if isinstance(entry, Mapping) else "default"
-        stem = name if kind == "default" else f"{name}_{kind}"
-        files = sorted((DEFAULTS / "datasets").rglob(f"{stem}.yaml"))
-        layers += [read_yaml(file) for file in files[:1]]
+        file = files.get(name if kind == "default" else f"{name}_{kind}")
+        if file is not None:
+            layers.append(read_yaml(file))
     return layers
 
 

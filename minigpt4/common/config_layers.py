@@ -75,8 +75,10 @@ def read_yaml(path: str | Path) -> Layer:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"the config file {path} does not exist{_similar_file(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the config file {path} cannot be read: {error}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"the config file {path} is not UTF-8 text: save it as such.") from None
+    except OSError as error:
+        raise ConfigError(f"the config file {path} cannot be read: {error.strerror}.") from error
     slips: list[str] = []
     data, lines = _parse(text, str(path), slips)
     if not isinstance(data, dict):

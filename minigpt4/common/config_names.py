@@ -12,9 +12,6 @@ from minigpt4.common.config_layers import PROCESSORS, KeyPath
 from minigpt4.common.registry import registry, unknown_name
 from minigpt4.common.settings import DatasetSettings, ProcessorSettings
 
-# Names of older files.
-_ARCH_BEFORE = {"mini_gpt4": "minigpt4", "mini_gpt4v2": "minigpt_v2"}
-
 
 def check_names(checker: Checker, sections: dict[str, Any], defaults: Path) -> None:
     """Check names and dependences, and complete the processors of each data set.
@@ -25,7 +22,6 @@ def check_names(checker: Checker, sections: dict[str, Any], defaults: Path) -> N
         defaults: Folder of the default files.
     """
     model, run = sections["model"], sections["run"]
-    model["arch"] = _ARCH_BEFORE.get(model["arch"], model["arch"])
     _registered(checker, "model", model["arch"], ("model", "arch"))
     _registered(checker, "task", run["task"], ("run", "task"))
     _registered(checker, "runner", run["runner"], ("run", "runner"))
@@ -64,9 +60,9 @@ def _dataset(
     path = ("datasets", name)
     if entry["kind"] is None and not _only_names_processors(entry):
         _registered(checker, "builder", name, path)
-    stem = name if entry["type"] == "default" else f"{name}_{entry['type']}"
-    if entry["type"] != "default" and not list(folder.rglob(f"{stem}.yaml")):
-        known = [file.stem.removeprefix(f"{name}_") for file in folder.rglob(f"{name}_*.yaml")]
+    stems = {file.stem for file in folder.rglob("*.yaml")}
+    if entry["type"] != "default" and f"{name}_{entry['type']}" not in stems:
+        known = [stem.removeprefix(f"{name}_") for stem in stems if stem.startswith(f"{name}_")]
         message = unknown_name(f"default file of {name}", entry["type"], ["default", *known])
         checker.wrong((*path, "type"), message)
     for key in PROCESSORS:
@@ -90,7 +86,9 @@ def _only_names_processors(entry: dict[str, Any]) -> bool:
     Such an entry trains nothing, so its name need not be that of a data set.
     """
     untouched = asdict(DatasetSettings())
-    return all(entry[key] == untouched[key] for key in untouched if key not in PROCESSORS)
+    return any(entry[key] for key in PROCESSORS) and all(
+        entry[key] == untouched[key] for key in untouched if key not in PROCESSORS
+    )
 
 
 def _splits(checker: Checker, raw: Any, path: KeyPath) -> dict[str, dict[str, Any]]:

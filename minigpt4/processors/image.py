@@ -61,12 +61,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bit(image)
-    return image.convert("RGB") if image.mode != "RGB" else _decoded(image)
-
-
-def _decoded(image: Image.Image) -> Image.Image:
+    if image.mode != "RGB":
+        return image.convert("RGB")
     image.load()
-    return image.copy() if type(image) is not Image.Image else image
+    return image
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

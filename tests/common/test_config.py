@@ -1,11 +1,13 @@
 """Configurations: the files of this repository, precedence, types, and all mistakes at once."""
 
 from argparse import Namespace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
+from minigpt4.common import config_check
 from minigpt4.common.config import Config, typed
 from minigpt4.common.errors import ConfigError
 from minigpt4.common.settings import (
@@ -435,17 +437,30 @@ def test_broken_file_is_one_sentence(write, text, part):
     assert "\n" not in message
 
 
-def test_binary_file_is_refused(tmp_path):
+def test_what_is_no_text_file_is_refused(tmp_path):
     path = tmp_path / "model.yaml"
     path.write_bytes(b"\xff\xfe\x00\x80")
-    assert "cannot be read" in mistakes_of(path)
+    assert "not UTF-8" in mistakes_of(path)
+    assert "cannot be read" in mistakes_of(tmp_path)
+
+
+def test_file_from_a_windows_editor(tmp_path):
+    path = tmp_path / "windows.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + "run:\r\n  name: tiếng Việt\r\n".encode())
+    assert load(path).run().name == "tiếng Việt"
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a[b", "123", "**"])
+def test_strange_names_of_data_sets_are_only_unknown(write, name):
+    message = mistakes_of(write(f"datasets:\n  '{name}':\n"))
+    assert f"no data set named {name!r}" in message
 
 
 # --- keys without effect, own data sets ---------------------------------------------------------
 
 PUBLIC = """\
 model:
-  arch: mini_gpt4v2
+  arch: minigpt_v2
   model_type: pretrain
   load_finetuned: False
   prompt: ""
@@ -496,6 +511,11 @@ def test_keys_of_public_files_are_accepted_and_named(write, caplog):
     assert "load_finetuned" not in config.model_cfg
 
 
+def test_resolved_evaluation_file_is_itself_a_configuration(write):
+    resolved = load(ROOT / "eval_configs" / "minigptv2_benchmark_evaluation.yaml").to_dict()
+    assert load(write(yaml.safe_dump(resolved))).to_dict() == resolved
+
+
 def test_own_data_set_needs_only_a_kind(write):
     text = """\
 datasets:
@@ -540,6 +560,18 @@ datasets:
     assert config.eval_processors("unlisted")[1].max_words == 9
     vis, text = config.eval_processors("mvtec_ad")
     assert (vis.name, vis.image_size, text) == ("blip2_image_eval", 64, None)
+
+
+def test_tables_of_checks_name_real_keys():
+    for table in (config_check.CHOICES, config_check.RANGES, config_check.IGNORED):
+        for cls, content in table.items():
+            names = {item.name for item in fields(cls)} if cls else set()
+            if table is config_check.IGNORED:
+                assert not names & content
+            elif table is config_check.CHOICES:
+                assert set(content) <= names
+            else:
+                assert {name for group in content.values() for name in group} <= names
 
 
 # --- handing out --------------------------------------------------------------------------------
