@@ -1,1 +1,1 @@
-
+"""Prompts and conversations: how instructions, pictures and answers become one text."""

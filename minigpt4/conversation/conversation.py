@@ -1,4 +1,4 @@
-"""Conversations in the form that scripts around MiniGPT-4 use: ``Conversation``, templates, ``Chat``.
+"""Conversations as scripts around MiniGPT-4 use them: ``Conversation``, templates, ``Chat``.
 
 The project's own demo and evaluation go through ``minigpt4.serve.engine`` and
 ``minigpt4.conversation.prompts``; what is here keeps existing scripts running.
@@ -6,24 +6,19 @@ The project's own demo and evaluation go through ``minigpt4.serve.engine`` and
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from minigpt4.conversation.prompts import IMAGE
+from minigpt4.conversation.prompts import IMAGE_SLOT
+from minigpt4.conversation.streaming import BackgroundAnswer, TokenStreamer
 from minigpt4.processors.image import load_image
-
-if TYPE_CHECKING:
-    from transformers import TextIteratorStreamer
-
-IMAGE_SLOT = f"<Img>{IMAGE}</Img>"
 
 
 class SeparatorStyle(Enum):
@@ -107,9 +102,7 @@ _PICTURE_COMES = (
 )
 
 CONV_VISION_Vicuna0 = Conversation(system=_PICTURE_COMES, roles=("Human: ", "Assistant: "))
-CONV_VISION_LLama2 = Conversation(
-    system=_PICTURE_COMES, roles=("<s>[INST] ", " [/INST] "), sep=""
-)
+CONV_VISION_LLama2 = Conversation(system=_PICTURE_COMES, roles=("<s>[INST] ", " [/INST] "), sep="")
 CONV_VISION_minigptv2 = Conversation(system="", roles=("<s>[INST] ", " [/INST]"), sep="")
 
 
@@ -215,38 +208,40 @@ class Chat:
             arguments["stopping_criteria"] = self.stopping_criteria
         return arguments
 
-    def answer(
-        self, conv: Conversation, img_list: list[Tensor], **options: Any
-    ) -> tuple[str, Any]:
+    def answer(self, conv: Conversation, img_list: list[Tensor], **options: Any) -> tuple[str, Any]:
         """Generate the answer to the last question: its text and its token ids (an array)."""
         ids = self.model_generate(**self.answer_prepare(conv, img_list, **options))[0]
-        text = self.model.llama_tokenizer.decode(ids, skip_special_tokens=True)
+        text = self.model.tokenizer.decode(ids)
         text = text.split("###")[0].split("Assistant:")[-1].strip()
         conv.messages[-1][1] = text
         return text, ids.cpu().numpy()
 
     def stream_answer(
         self, conv: Conversation, img_list: list[Tensor], **options: Any
-    ) -> TextIteratorStreamer:
+    ) -> Iterator[str]:
         """Generate in the background; iterate over the result for pieces of text.
 
         The caller puts the joined text into ``conv.messages[-1][1]`` when it wants another turn.
         """
-        from transformers import TextIteratorStreamer
-
         arguments = self.answer_prepare(conv, img_list, **options)
-        streamer = TextIteratorStreamer(self.model.llama_tokenizer, skip_special_tokens=True)
-
-        def run() -> None:
-            try:
-                self.model_generate(**arguments, streamer=streamer)
-            finally:
-                streamer.end()  # also after an error, or the reader would wait for ever
-
-        threading.Thread(target=run, daemon=True).start()
-        return streamer
+        decode = self.model.tokenizer.decode_prefix
+        work = BackgroundAnswer(
+            lambda tell: self.model_generate(**arguments, streamer=TokenStreamer(decode, tell))
+        )
+        return _pieces(work)
 
     @torch.inference_mode()
     def model_generate(self, **arguments: Any) -> Tensor:
         """Token ids (B, T) from the language model."""
         return self.model.llama_model.generate(**arguments)
+
+
+def _pieces(work: BackgroundAnswer[Tensor]) -> Iterator[str]:
+    told = 0
+    try:
+        for text in work:
+            if len(text) > told:
+                yield text[told:]
+                told = len(text)
+    finally:
+        work.stop()

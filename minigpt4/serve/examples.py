@@ -1,0 +1,73 @@
+"""Pictures to try in the demo: a few of the data that a configuration evaluates on."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from minigpt4.common.errors import UserError
+from minigpt4.conversation.prompts import MVTEC_PROMPT, TAG_VQA
+from minigpt4.serve.engine import split_tag
+
+if TYPE_CHECKING:
+    from minigpt4.common.config import Config
+
+logger = logging.getLogger(__name__)
+
+PER_DATASET = 5
+
+
+class Example(NamedTuple):
+    """A picture to try, and what to ask about it.
+
+    Attributes:
+        picture: The file.
+        tag: Its task.
+        question: Without the tag.
+    """
+
+    picture: str
+    tag: str
+    question: str
+
+
+def find_examples(cfg: Config) -> list[Example]:
+    """A few samples of each entry of ``evaluation_datasets`` whose files are there."""
+    found: list[Example] = []
+    for name in cfg.eval_dataset_names:
+        try:
+            found += _of_dataset(cfg, name)
+        except UserError as error:
+            logger.info("no examples of %s: %s", name, error)
+    return found
+
+
+def _of_dataset(cfg: Config, name: str) -> list[Example]:
+    """Samples of different kinds (question types, classes), spread over the data."""
+    from minigpt4.tasks.eval_setup import open_eval_data
+
+    data = open_eval_data(cfg, name)
+    step = max(1, len(data.dataset) // 200)
+    picked: dict[Any, Example] = {}
+    for index in range(0, len(data.dataset), step):
+        sample = data.dataset[index]
+        example = _example(data.kind, sample)
+        if example is not None:
+            picked.setdefault(_sort_of(sample.meta), example)
+        if len(picked) == PER_DATASET:
+            break
+    return list(picked.values())
+
+
+def _example(kind: str, sample: Any) -> Example | None:
+    if sample.image_path is None:
+        return None
+    if kind == "detection":
+        tag, question = split_tag(MVTEC_PROMPT)
+        return Example(sample.image_path, tag or "", question)
+    return Example(sample.image_path, TAG_VQA, str(sample.meta["question"]))
+
+
+def _sort_of(meta: dict[str, Any]) -> Any:
+    """What makes a sample different from others: its question type, or class and state."""
+    return meta["type"] if "type" in meta else (meta.get("class"), meta.get("is_broken"))
