@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,11 @@ BEST = "checkpoint_best.pth"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def is_disk_full(error: OSError) -> bool:
+    """Whether a write failed for want of space."""
+    return error.errno in _FULL
+
+
 @dataclass(kw_only=True)
 class Position:
     """Where in a run a checkpoint was taken.
@@ -28,7 +35,7 @@ class Position:
     Attributes:
         epoch: Epoch to go on in.
         step: Iterations of that epoch already done.
-        best: The best validation so far, ``{"epoch", "value"}``, or None.
+        best: The best validation so far, ``{"epoch", "score"}``, or None.
         meter: Sums of the losses of that epoch so far.
         rng: Generator states, one a process; empty when the file has none (the original's).
     """
@@ -89,11 +96,34 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def save_training_state(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint; whatever stood at ``path`` stays until the new file is complete.
 
+    When the disk is full, the state goes to the temporary folder if that is on another one.
+
     Raises:
-        ResourceError: The disk is full.
+        ResourceError: The disk is full; the message says where the state is.
         OSError: Anything else that keeps the file from being written.
     """
+    try:
+        _write(path, content)
+        return
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        full = error
+    rescue = Path(tempfile.gettempdir()) / f"{path.parent.name}_{path.name}"
+    advice = "the checkpoints written before are complete; free some space and go on from the last"
+    resume = "FILE"
+    if rescue.parent.stat().st_dev != path.parent.stat().st_dev:
+        with contextlib.suppress(OSError):
+            _write(rescue, content)
+            advice = "the state was saved elsewhere; free some space and go on from there"
+            resume = str(rescue)
+    raise ResourceError(
+        f"The disk is full, so {path} could not be written: {advice} with --options "
+        f"run.resume_ckpt_path={resume}."
+    ) from full
 
+
+def _write(path: Path, content: dict[str, Any]) -> None:
     def write(target: Path) -> None:
         with target.open("wb") as raw:
             file: Any = _Recorder(raw)
@@ -103,16 +133,7 @@ def save_training_state(path: Path, content: dict[str, Any]) -> None:
                 # PyTorch's writer hides why a write failed behind an error of its own.
                 raise (file.error or error) from None
 
-    try:
-        save_atomic(path, write)
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise ResourceError(
-            f"The disk is full: {path} could not be written (the checkpoints written before are "
-            "complete). Free some space, then go on from the last of them with "
-            "--options run.resume_ckpt_path=FILE."
-        ) from error
+    save_atomic(path, write)
 
 
 def duplicate(source: Path, target: Path) -> None:

@@ -17,14 +17,14 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     train = [r for r in records if r["kind"] == "train"]
-    valid = [r for r in records if r["kind"] == "valid" and "loss" in r]
+    valid = [r for r in records if r["kind"] == "valid"]
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([r["step"] for r in train], [r["loss"] for r in train], label="train")
     if valid:
         steps = [r["step"] for r in valid]
-        upper.plot(steps, [r["loss"] for r in valid], marker="o", label="validation")
+        upper.plot(steps, [r["valid_loss"] for r in valid], marker="o", label="validation")
     upper.set_ylabel("loss")
     upper.legend()
     lower.plot([r["step"] for r in train], [r["lr"] for r in train], color="tab:gray")

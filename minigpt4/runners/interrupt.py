@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -26,6 +28,7 @@ class InterruptGuard:
         self.requested = False
         self._device = device
         self._world_size = world_size
+        self._at_once = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptGuard:
@@ -53,8 +56,23 @@ class InterruptGuard:
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
         return bool(flag.item())
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A stretch in which nothing changes that is saved: a signal raises KeyboardInterrupt.
+
+        Only with one process; several have to stay in step and look at ``agreed``.
+        """
+        if self.requested and self._world_size == 1:
+            raise KeyboardInterrupt
+        self._at_once = self._world_size == 1
+        try:
+            yield
+        finally:
+            self._at_once = False
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested or self._at_once:
+            self.requested = True
             raise KeyboardInterrupt
         self.requested = True
         logger.warning(

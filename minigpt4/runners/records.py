@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from minigpt4.common.errors import ConfigError
+from minigpt4.common.logger import warn_once
 from minigpt4.common.settings import RunSettings
+from minigpt4.runners.checkpointing import is_disk_full
+
+logger = logging.getLogger(__name__)
 
 
 class RunRecords:
@@ -37,8 +42,14 @@ class RunRecords:
         line = json.dumps(
             {"kind": kind, "epoch": epoch, "step": step, **values}, ensure_ascii=False
         )
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            # A lost line is no reason to lose the steps since the last checkpoint.
+            warn_once(logger, f"the disk is full: {self.path} is no longer complete")
         numbers = {
             f"{kind}/{name}": value
             for name, value in values.items()

@@ -101,6 +101,8 @@ class RunnerBase:
         self.model = model
         self.position = Position() if checkpoint is None else position_of(checkpoint)
         self.result = TrainResult(output_dir=folder, log=folder / "log.txt")
+        if (folder / BEST).is_file():
+            self.result.best_checkpoint = folder / BEST  # a resumed run took it over
         self._git = git_revision()
         self._records: RunRecords | None = None
 
@@ -153,8 +155,10 @@ class RunnerBase:
         figures = self._train_epoch(epoch, meter, guard)
         best = False
         if self.data.valid is not None:
-            valid = self.evaluate(self.data.valid, stop=guard.agreed)
-            if valid is None:
+            try:
+                with guard.at_once():
+                    valid = self.evaluate(self.data.valid, stop=guard.agreed)
+            except KeyboardInterrupt:
                 self._interrupt(epoch, self.data.iters_per_epoch, meter)
             self._record("valid", epoch, self.data.iters_per_epoch, **valid)
             figures |= valid
@@ -255,14 +259,16 @@ class RunnerBase:
 
     def evaluate(
         self, data: EvaluationData, *, stop: Callable[[], bool] = lambda: False
-    ) -> dict[str, float] | None:
+    ) -> dict[str, float]:
         """Mean loss per sample, and the task's own figures; training goes on as if not called.
 
         Args:
             data: What to evaluate on.
             stop: Asked after each batch; all processes get the same answer.
         Returns:
-            ``valid_loss`` and others, or None when stopped.
+            ``valid_loss`` and what the task adds.
+        Raises:
+            KeyboardInterrupt: ``stop`` said so.
         """
         total, count = 0.0, 0
         self.model.eval()
@@ -273,15 +279,15 @@ class RunnerBase:
                     total += float(losses.sum())
                     count += len(losses)
                 if stop():
-                    return None
+                    raise KeyboardInterrupt
             mean = self._sum_over_processes(total) / self._sum_over_processes(count)
             return {"valid_loss": mean, **self.task.validation_figures(self.model)}
 
     def _is_best(self, epoch: int, figures: dict[str, float]) -> bool:
-        value = self.task.validation_score(figures)
-        if self.position.best is not None and value <= self.position.best["value"]:
+        score = self.task.validation_score(figures)
+        if self.position.best is not None and score <= self.position.best["score"]:
             return False
-        self.position.best = {"epoch": epoch, "value": value}
+        self.position.best = {"epoch": epoch, "score": score}
         return True
 
     # Saving.

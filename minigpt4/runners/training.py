@@ -15,6 +15,7 @@ from minigpt4.runners.checkpointing import position_of, read_checkpoint
 from minigpt4.runners.device import Precision, build_accelerator
 from minigpt4.runners.features import cache_features, fit_statistics
 from minigpt4.runners.records import check_log_packages
+from minigpt4.runners.resume import take_over, warn_of_differences
 from minigpt4.runners.rng import seed_everything
 from minigpt4.runners.run_folder import check_disk_space, create_run_folder, write_run_files
 from minigpt4.runners.runner_base import TrainResult
@@ -45,7 +46,7 @@ def run_training(cfg: Config) -> TrainResult:
     check_log_packages(run)
     accelerator, precision = build_accelerator(run)
     _check_ckpt(cfg.model().ckpt)
-    checkpoint = read_checkpoint(run.resume_ckpt_path) if run.resume_ckpt_path else None
+    checkpoint = _checkpoint_to_resume(run)
     seed_everything(run.seed)
     task = registry.get_task_class(run.task)()
     train = task.build_datasets(cfg, run.train_splits)
@@ -63,9 +64,21 @@ def run_training(cfg: Config) -> TrainResult:
     if accelerator.is_main_process:
         write_run_files(folder, config)
 
+        if checkpoint is not None:
+            warn_of_differences(checkpoint, config)
+
     model = task.build_model(cfg, accelerator.device)
     if checkpoint is not None:
-        logger.info("resuming from %s", model.load_checkpoint(run.resume_ckpt_path))
+        position = position_of(checkpoint)
+        model.load_checkpoint(run.resume_ckpt_path)
+        logger.info("going on in epoch %d at iteration %d", position.epoch, position.step)
+        if accelerator.is_main_process:
+            take_over(
+                Path(str(run.resume_ckpt_path)),
+                folder,
+                position,
+                iters_per_epoch=data.iters_per_epoch,
+            )
     runner = registry.get_runner_class(run.runner)(
         run=run,
         config=config,
@@ -96,6 +109,19 @@ def _check_settings(run: RunSettings) -> None:
         )
     if not run.train_splits:
         raise ConfigError("run.train_splits is empty: name at least one split to train on.")
+
+
+def _checkpoint_to_resume(run: RunSettings) -> dict[str, Any] | None:
+    if not run.resume_ckpt_path:
+        return None
+    checkpoint = read_checkpoint(run.resume_ckpt_path)
+    done = position_of(checkpoint).epoch
+    if done >= run.max_epoch:
+        raise ConfigError(
+            f"{run.resume_ckpt_path} comes after {done} epochs and run.max_epoch is "
+            f"{run.max_epoch}, so nothing is left to train: raise run.max_epoch to go on."
+        )
+    return checkpoint
 
 
 def _check_ckpt(ckpt: str) -> None:

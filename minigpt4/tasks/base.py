@@ -58,6 +58,6 @@ class BaseTask:
         """Figures besides the loss after an epoch, the same in every process."""
         return {}
 
-    def validation_score(self, figures: dict[str, float]) -> float:
-        """What the best epoch has most of: here, least loss."""
-        return -figures["valid_loss"]
+    def validation_score(self, figures: dict[str, float]) -> list[float]:
+        """What the best epoch has most of; later numbers decide between equal earlier ones."""
+        return [-figures["valid_loss"]]

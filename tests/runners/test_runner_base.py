@@ -110,15 +110,15 @@ def test_the_best_checkpoint_is_that_of_the_best_epoch(tmp_path: Path) -> None:
         def validation_figures(self, model: Any) -> dict[str, float]:
             return {"accuracy": next(self.scores)}
 
-        def validation_score(self, figures: dict[str, float]) -> float:
-            return figures["accuracy"]
+        def validation_score(self, figures: dict[str, float]) -> list[float]:
+            return [figures["accuracy"]]
 
     runner = make_runner(tmp_path, data=toy_data(valid=True), task=Scored(), max_epoch=3)
     result = runner.train()
     assert result.best_checkpoint is not None
     best = load_checkpoint_file(result.best_checkpoint)
     assert best.extra["epoch"] == 1
-    assert best.extra["meta"]["best"] == {"epoch": 1, "value": 0.7}
+    assert best.extra["meta"]["best"] == {"epoch": 1, "score": [0.7]}
     assert_same(best.model, load_checkpoint_file(tmp_path / "checkpoint_1.pth").model)
 
 
