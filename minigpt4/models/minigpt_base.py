@@ -23,7 +23,6 @@ from minigpt4.models.decoding import Stepper, decode
 from minigpt4.models.generation import Generation, GenerationOptions, finish
 from minigpt4.models.loss import reduce_losses
 from minigpt4.models.minigpt_core import MiniGPTCore
-from minigpt4.models.sequence import Layout
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +46,8 @@ class MiniGPTBase(MiniGPTCore):
         self.load_report: LoadReport | None = None
         if settings.ckpt:
             self.load_checkpoint(settings.ckpt)
+        if settings.freeze_vit:
+            self.visual_encoder.optimize_frozen()
 
     @classmethod
     def from_config(cls, cfg: Any, device: torch.device | None = None) -> Self:

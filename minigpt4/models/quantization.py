@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from minigpt4.common.errors import ConfigError, ResourceError
+from minigpt4.common.errors import ConfigError
 from minigpt4.common.settings import ModelSettings
 
 logger = logging.getLogger(__name__)

@@ -140,7 +140,7 @@ class LlmTokenizer:
             start, strip = match.end(), special.strip_right
         rest = text[start:]
         rest = rest.lstrip() if strip else rest
-        return parts + [rest] if rest else parts
+        return [*parts, rest] if rest else parts
 
 
 class _SentencePiece:

@@ -22,40 +22,21 @@ def build_vision(settings: ModelSettings, dtype: torch.dtype = torch.float32) ->
         WeightsError: Weights that are missing, broken or of another shape.
         AccessError: Public weights cannot be downloaded.
     """
-    from minigpt4.models.vision import weights
-
     encoder: VisionEncoder
     if settings.vit_model == "eva_clip_g":
-        from minigpt4.models.vision.eva import EvaEncoder
+        from minigpt4.models.vision.eva import build_eva
 
-        eva = EvaEncoder(
-            image_size=settings.image_size,
-            drop_path_rate=settings.drop_path_rate,
-            sizes=settings.vit_config,
-        )
-        weights.load_eva(eva, settings.vit_weights)
-        eva.to(dtype)
-        encoder = eva
+        encoder = build_eva(settings)
     elif settings.vit_model.startswith(TIMM):
-        from minigpt4.models.vision.timm_encoder import MapOptions, TimmEncoder
+        from minigpt4.models.vision.timm_encoder import build_timm
 
-        name = settings.vit_model.removeprefix(TIMM)
-        cnn = TimmEncoder(
-            name,
-            image_size=settings.image_size,
-            options=MapOptions.parse(settings.vit_config),
-            drop_path_rate=settings.drop_path_rate,
-        )
-        weights.load_timm(cnn, name, settings.vit_weights)
-        if settings.freeze_vit:
-            cnn.fold_batch_norms()
-        cnn.net.to(dtype)
-        encoder = cnn
+        encoder = build_timm(settings.vit_model.removeprefix(TIMM), settings)
     else:
         raise ConfigError(
             f"model.vit_model is {settings.vit_model!r}; use eva_clip_g, or timm/<name> for an "
             "encoder of timm."
         )
+    encoder.network.to(dtype)
     if settings.use_grad_checkpoint and not settings.freeze_vit:
-        encoder.set_grad_checkpointing(True)  # type: ignore[operator]
+        encoder.network.set_grad_checkpointing(True)
     return encoder

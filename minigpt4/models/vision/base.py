@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,17 @@ class VisionEncoder(nn.Module):
     Attributes:
         num_features: Width D of the finished tokens.
         image_size: Side of the square pictures, in pixels.
-        source: Where the weights came from, for messages and ``fingerprint``.
+        source: What the network is and where its weights came from.
     """
 
     num_features: int
     image_size: int
     source: str
+
+    @property
+    @abstractmethod
+    def network(self) -> Any:
+        """The timm model, whose weights have the encoder's precision."""
 
     @abstractmethod
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -39,19 +45,21 @@ class VisionEncoder(nn.Module):
         """Turn what ``forward`` gave, fresh or cached, into the tokens of shape (B, N, D)."""
         return features
 
+    def optimize_frozen(self) -> None:
+        """Make the network faster, once its weights are loaded and will not change any more."""
+
     @property
     def dtype(self) -> torch.dtype:
         """Type of the network's weights."""
-        return next(self.parameters()).dtype
+        weight: Tensor = next(self.network.parameters())
+        return weight.dtype
 
     def fingerprint(self) -> str:
         """Hash of all that decides what ``forward`` returns, to key a cache with."""
         digest = hashlib.sha256(f"{type(self).__name__} {self.image_size} {self.source}".encode())
-        for name, value in self.state_dict().items():
-            if name.startswith("feature_"):
-                continue
+        for name, value in self.network.state_dict().items():
             flat = value.detach().flatten()
-            step = max(1, flat.numel() // 64)
+            sample = flat[:: max(1, flat.numel() // 64)]
             digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(flat[::step].float().cpu().numpy().tobytes())
+            digest.update(sample.float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.eva import Eva
+from timm.models.eva import Eva, EvaAttention
 from torch import Tensor, nn
 
-from minigpt4.common.errors import ConfigError
+from minigpt4.common.errors import ConfigError, WeightsError
+from minigpt4.common.settings import ModelSettings
 from minigpt4.models.vision.base import VisionEncoder
+from minigpt4.models.vision.download import eva_vit_g
+from minigpt4.models.vision.weights import RANDOM, check_complete, encoder_weights, weight_file
 
 EVA_CLIP_G: dict[str, Any] = {
     "embed_dim": 1408,
@@ -42,20 +45,7 @@ class EvaEncoder(VisionEncoder, Eva):
         drop_path_rate: float = 0.0,
         sizes: Mapping[str, Any] | None = None,
     ) -> None:
-        unknown = sorted(set(sizes or {}) - set(EVA_CLIP_G))
-        if unknown:
-            raise ConfigError(
-                f"model.vit_config holds {', '.join(unknown)}, which eva_clip_g does not have; "
-                f"use {', '.join(EVA_CLIP_G)}."
-            )
-        merged = EVA_CLIP_G | dict(sizes or {})
-        if merged["embed_dim"] % merged["num_heads"]:
-            raise ConfigError("model.vit_config: embed_dim must be a multiple of num_heads.")
-        if image_size % merged["patch_size"]:
-            raise ConfigError(
-                f"model.image_size {image_size} is not a multiple of the patch size "
-                f"{merged['patch_size']}."
-            )
+        merged = _checked_sizes(image_size, sizes)
         super().__init__(
             img_size=image_size,
             num_classes=0,
@@ -70,18 +60,49 @@ class EvaEncoder(VisionEncoder, Eva):
         self.image_size = image_size
         self.source = f"eva_clip_g {sorted(merged.items())}"
 
-    def forward(self, pixel_values: Tensor) -> Tensor:
+    @property
+    def network(self) -> Eva:
+        """The encoder itself is timm's model."""
+        return self
+
+    def forward(self, pixel_values: Tensor) -> Tensor:  # type: ignore[override]
         """Encode pictures (B, 3, S, S) to patch tokens (B, (S / patch) ** 2, D)."""
         tokens = self.forward_features(pixel_values.to(self.dtype))
         return tokens[:, self.num_prefix_tokens :]  # (B, 1 + N, D) -> (B, N, D)
 
-    def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Resize the position embeddings of ``weights`` to this encoder's grid."""
-        adapted = dict(weights)
-        positions = adapted.get("pos_embed")
-        if positions is not None and self.pos_embed is not None:
-            adapted["pos_embed"] = resize_positions(positions, self.pos_embed.shape[1])
-        return adapted
+
+def build_eva(settings: ModelSettings) -> EvaEncoder:
+    """EVA-CLIP with the weights that ``model.vit_weights`` names, or the public ones.
+
+    Raises:
+        ConfigError: Sizes that do not exist or do not fit.
+        WeightsError: Weights that do not fit.
+        AccessError: The public weights cannot be downloaded.
+    """
+
+    def build() -> EvaEncoder:
+        return EvaEncoder(
+            image_size=settings.image_size,
+            drop_path_rate=settings.drop_path_rate,
+            sizes=settings.vit_config,
+        )
+
+    if settings.vit_weights == RANDOM:
+        return build()
+    path = weight_file(settings.vit_weights) if settings.vit_weights else eva_vit_g()
+    weights = encoder_weights(path)
+    with torch.device("meta"):  # a billion weights are not drawn only to be overwritten
+        encoder = build()
+    own = encoder.state_dict()
+    if "pos_embed" in weights:
+        weights["pos_embed"] = resize_positions(weights["pos_embed"], own["pos_embed"].shape[1])
+    check_complete(encoder, weights, str(path))
+    encoder.load_state_dict({name: weights[name] for name in own}, assign=True)
+    for module in encoder.modules():
+        if isinstance(module, EvaAttention):
+            # A constant that no file holds.
+            module.register_buffer("k_bias", torch.zeros_like(module.q_bias), persistent=False)
+    return encoder
 
 
 def resize_positions(positions: Tensor, length: int) -> Tensor:
@@ -95,13 +116,38 @@ def resize_positions(positions: Tensor, length: int) -> Tensor:
         length: 1 + m * m.
     Returns:
         Tensor of shape (1, length, D).
+    Raises:
+        WeightsError: The positions are those of no square grid.
     """
     if positions.shape[1] == length:
         return positions
     old, new = math.isqrt(positions.shape[1] - 1), math.isqrt(length - 1)
+    if old * old != positions.shape[1] - 1:
+        raise WeightsError(
+            f"pos_embed has {positions.shape[1]} positions, which is no square grid and a class "
+            "token: these are not the weights of this encoder."
+        )
     grid = positions[:, 1:].reshape(1, old, old, -1).permute(0, 3, 1, 2)  # (1, D, n, n)
     grid = F.interpolate(
         grid.float(), size=(new, new), mode="bicubic", align_corners=False, antialias=False
     )
     grid = grid.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)  # (1, m * m, D)
     return torch.cat([positions[:, :1], grid], dim=1)
+
+
+def _checked_sizes(image_size: int, sizes: Mapping[str, Any] | None) -> dict[str, Any]:
+    unknown = sorted(set(sizes or {}) - set(EVA_CLIP_G))
+    if unknown:
+        raise ConfigError(
+            f"model.vit_config holds {', '.join(unknown)}, which eva_clip_g does not have; "
+            f"use {', '.join(EVA_CLIP_G)}."
+        )
+    merged = EVA_CLIP_G | dict(sizes or {})
+    if merged["embed_dim"] % merged["num_heads"]:
+        raise ConfigError("model.vit_config: embed_dim must be a multiple of num_heads.")
+    if image_size % merged["patch_size"]:
+        raise ConfigError(
+            f"model.image_size {image_size} is not a multiple of the patch size "
+            f"{merged['patch_size']}."
+        )
+    return merged

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from minigpt4.common.errors import ConfigError
+from minigpt4.common.errors import AccessError, ConfigError, WeightsError
+from minigpt4.common.settings import ModelSettings
 from minigpt4.models.vision.base import VisionEncoder
 from minigpt4.models.vision.folding import fold_batch_norms
+from minigpt4.models.vision.weights import RANDOM, encoder_weights, rename_by_order, weight_file
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -55,66 +59,61 @@ class TimmEncoder(VisionEncoder):
     """A timm model behind CLIP-normalized pictures.
 
     Args:
-        name: timm's model name.
+        net: A model that gives tokens, or one built with ``features_only``.
         image_size: Side of the square pictures, in pixels.
         options: What to make of feature maps.
-        drop_path_rate: Stochastic depth.
-    Raises:
-        ConfigError: timm does not know the name, or cannot build it so.
+        source: What the model is and where its weights came from.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        image_size: int,
-        options: MapOptions,
-        drop_path_rate: float = 0.0,
-    ) -> None:
+    feature_mean: Tensor
+    feature_std: Tensor
+    positions: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, net: Any, *, image_size: int, options: MapOptions, source: str) -> None:
         super().__init__()
         self.image_size = image_size
         self.options = options
-        self.source = f"timm/{name} {options.out_indices}"
-        self.net, self.tokens_out = _create(name, image_size, options, drop_path_rate)
-        config = self.net.pretrained_cfg
-        _constant(self, "rescale", *_renormalization(config["mean"], config["std"]))
-        if not self.tokens_out:
-            self.net = self.net.to(memory_format=torch.channels_last)
+        self.source = source
+        self.gives_maps = not hasattr(net, "num_prefix_tokens")
+        # Convolutions on a CPU are faster with channels last.
+        self.net = net.to(memory_format=torch.channels_last) if self.gives_maps else net
+        scale, shift = _renormalization(net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
         with torch.no_grad():
-            probe = self.eval()(torch.zeros(1, 3, image_size, image_size))  # (1, N, D)
-        self.num_tokens, width = probe.shape[1:]
+            tokens, width = self.eval()(torch.zeros(1, 3, image_size, image_size)).shape[1:]
         if options.standardize:
             self.register_buffer("feature_mean", torch.zeros(width))
             self.register_buffer("feature_std", torch.ones(width))
         if options.position_channels:
-            positions = grid_positions(int(self.num_tokens**0.5), options.position_channels)
+            positions = grid_positions(math.isqrt(tokens), options.position_channels)
             self.register_buffer("positions", positions, persistent=False)
         self.num_features = width + options.position_channels
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Type of the network's weights."""
-        return next(self.net.parameters()).dtype
+    def network(self) -> Any:
+        """The timm model."""
+        return self.net
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory in training."""
-        self.net.set_grad_checkpointing(enable)
-
-    def fold_batch_norms(self) -> None:
-        """Make a frozen CNN faster; its weights then no longer have timm's names."""
-        if not self.tokens_out:
+    def optimize_frozen(self) -> None:
+        """Fold batch norms; the weights then no longer have timm's names."""
+        if self.gives_maps:
             generator = torch.Generator().manual_seed(0)
-            size = (1, 3, self.image_size, self.image_size)
-            fold_batch_norms(self.net, torch.randn(size, generator=generator))
+            probe = torch.randn(1, 3, self.image_size, self.image_size, generator=generator)
+            fold_batch_norms(self.net, probe.to(self.scale.device, self.dtype))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Encode pictures (B, 3, S, S) to tokens (B, N, D), before standardization."""
-        scale, shift = self.rescale_scale, self.rescale_shift
-        pixels = (pixel_values.float() * scale + shift).to(self.dtype)
-        if self.tokens_out:
-            return self.net.forward_features(pixels)[:, self.net.num_prefix_tokens :]
+        pixels = (pixel_values.float() * self.scale + self.shift).to(self.dtype)
+        if not self.gives_maps:
+            tokens: Tensor = self.net.forward_features(pixels)
+            return tokens[:, self.net.num_prefix_tokens :]  # (B, P + N, D) -> (B, N, D)
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        maps = [_channels_first(m, self.net) for m in self.net(pixels)]
+        maps = self.net(pixels)
+        if "NHWC" in str(getattr(self.net, "output_fmt", "")):
+            maps = [each.permute(0, 3, 1, 2) for each in maps]
         return join_maps(maps).flatten(2).transpose(1, 2)  # (B, D, h, w) -> (B, h * w, D)
 
     def finish(self, features: Tensor) -> Tensor:
@@ -150,6 +149,38 @@ class TimmEncoder(VisionEncoder):
         std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(1e-4)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)
+
+
+def build_timm(name: str, settings: ModelSettings) -> TimmEncoder:
+    """A timm encoder with the weights that ``model.vit_weights`` names, or timm's own.
+
+    Raises:
+        ConfigError: timm does not know the name, or cannot build it so.
+        WeightsError: Weights that do not fit.
+        AccessError: timm's weights cannot be downloaded.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5]
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise ConfigError(f"timm has no model {name!r} (model.vit_model){hint}.")
+    options = MapOptions.parse(settings.vit_config)
+    origin = settings.vit_weights or "public"
+    if origin == RANDOM:
+        net = _create(name, settings, options)
+    elif origin == "public":
+        try:
+            net = _create(name, settings, options, pretrained=True)
+        except (OSError, RuntimeError) as error:
+            raise AccessError(
+                f"timm's weights of {name} cannot be downloaded: go online once, or name a file "
+                "in model.vit_weights."
+            ) from error
+    else:
+        net = _create_from_file(name, settings, options, weight_file(origin))
+    source = f"timm/{name} {options.out_indices} {origin}"
+    return TimmEncoder(net, image_size=settings.image_size, options=options, source=source)
 
 
 def join_maps(maps: list[Tensor]) -> Tensor:
@@ -190,41 +221,49 @@ def grid_positions(side: int, channels: int) -> Tensor:
     return torch.cat([rows, columns], dim=-1).reshape(side * side, channels)
 
 
-def _create(
-    name: str, image_size: int, options: MapOptions, drop_path_rate: float
-) -> tuple[nn.Module, bool]:
+def _create_from_file(name: str, settings: ModelSettings, options: MapOptions, path: Path) -> Any:
     import timm
 
-    base = name.split(".")[0]
-    if not timm.is_model(base):
-        near = timm.list_models(f"*{base.split('_')[0]}*")[:5]
-        hint = f"; near it: {', '.join(near)}" if near else ""
-        raise ConfigError(f"timm has no model {name!r} (model.vit_model){hint}.")
-    kwargs: dict[str, Any] = {"pretrained": False}
-    if drop_path_rate:
-        kwargs["drop_path_rate"] = drop_path_rate
-    if options.out_indices is None:
-        net = timm.create_model(name, num_classes=0, **kwargs)
-        if hasattr(net, "num_prefix_tokens"):
-            sized = getattr(net, "patch_embed", None)
-            if getattr(sized, "img_size", (image_size,) * 2) != (image_size,) * 2:
-                net = timm.create_model(name, num_classes=0, img_size=image_size, **kwargs)
-            return net, True
+    with torch.device("meta"):
+        whole = timm.create_model(name, pretrained=False).state_dict()
+        needed = [n.removeprefix("model.") for n in _create(name, settings, options).state_dict()]
+    weights = rename_by_order(encoder_weights(path), whole, str(path))
+    missing = [n for n in needed if n not in weights]
+    if missing:
+        raise WeightsError(
+            f"{path} (model.vit_weights) lacks {len(missing)} tensor(s) of {name}, first "
+            f"{missing[0]}."
+        )
+    overlay = {"state_dict": {n: weights[n] for n in needed}}
+    try:
+        return _create(name, settings, options, pretrained=True, pretrained_cfg_overlay=overlay)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{path} (model.vit_weights) does not fit {name}: {str(error).splitlines()[-1].strip()}"
+        ) from error
+
+
+def _create(name: str, settings: ModelSettings, options: MapOptions, **weights: Any) -> Any:
+    """Build a timm model that gives tokens or feature maps."""
+    import timm
+
+    kwargs = weights
+    if settings.drop_path_rate:
+        kwargs["drop_path_rate"] = settings.drop_path_rate
+    with torch.device("meta"):
+        probe = timm.create_model(name, pretrained=False)
+    if getattr(getattr(probe, "patch_embed", None), "img_size", None) is not None:
+        kwargs["img_size"] = settings.image_size
+    if options.out_indices is None and hasattr(probe, "num_prefix_tokens"):
+        return timm.create_model(name, num_classes=0, **kwargs)
     indices = options.out_indices or (-1,)
     try:
-        net = timm.create_model(name, features_only=True, out_indices=indices, **kwargs)
-    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        return timm.create_model(name, features_only=True, out_indices=indices, **kwargs)
+    except (AssertionError, IndexError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"timm cannot give feature maps {list(indices)} of {name} "
-            f"(model.vit_config.out_indices): {error}."
+            f"timm cannot give the feature maps {list(indices)} of {name} "
+            f"(model.vit_config.out_indices): {error}"
         ) from error
-    return net, False
-
-
-def _channels_first(feature_map: Tensor, net: nn.Module) -> Tensor:
-    if str(getattr(net, "output_fmt", "NCHW")).endswith("NHWC"):
-        return feature_map.permute(0, 3, 1, 2)
-    return feature_map
 
 
 def _renormalization(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
@@ -233,8 +272,3 @@ def _renormalization(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[T
     new_mean, new_std = torch.tensor(mean), torch.tensor(std)
     shape = (1, 3, 1, 1)
     return (clip_std / new_std).view(shape), ((clip_mean - new_mean) / new_std).view(shape)
-
-
-def _constant(module: nn.Module, name: str, scale: Tensor, shift: Tensor) -> None:
-    module.register_buffer(f"{name}_scale", scale, persistent=False)
-    module.register_buffer(f"{name}_shift", shift, persistent=False)
