@@ -1,0 +1,105 @@
+"""The quick start's report: both tasks before and after, curves, and answers under pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from minigpt4.common.metrics import percent
+from minigpt4.quickstart.outcome import Outcome
+from minigpt4.quickstart.settings import MVTEC, TASKS, VIVQA, QuickTask
+from minigpt4.tasks import plots
+from minigpt4.tasks.report import (
+    Figure,
+    Gallery,
+    Headline,
+    Plot,
+    Plots,
+    Section,
+    Table,
+    write_report,
+)
+from minigpt4.tasks.report_sections import evaluation_sections
+
+_PRETRAINED_SAMPLES = 12
+
+
+def write_page(path: Path, outcome: Outcome) -> None:
+    """Write the page."""
+    write_report(
+        path,
+        title="Quick start",
+        subtitle=(
+            "A small MiniGPT-v2 (frozen EfficientNet-Lite0, linear projection, a 1-million-"
+            "parameter Llama with LoRA), pre-trained on captions, fine-tuned on each task."
+        ),
+        sections=[*_overview(outcome), *_task(VIVQA, outcome), *_task(MVTEC, outcome)],
+    )
+
+
+def _overview(outcome: Outcome) -> Iterator[Section]:
+    results = outcome.results()
+    vqa, mvtec = results[VIVQA.key], results[MVTEC.key]
+    yield Headline(
+        [
+            Figure(
+                "Questions: accuracy",
+                percent(vqa["finetuned"]),
+                f"{percent(vqa['pretrained'])} before fine-tuning; {percent(vqa['blank'])} with "
+                "the pictures blanked",
+            ),
+            Figure(
+                "Defects: mAP",
+                percent(mvtec["finetuned"]),
+                f"{percent(mvtec['pretrained'])} before fine-tuning; "
+                f"{percent(mvtec['constant_box'])} by always giving the commonest answer",
+            ),
+            Figure(
+                "Defects: AP of defect",
+                percent(mvtec["ap_defect"]),
+                f"not-defect {percent(mvtec['ap_not_defect'])}: a good part's box is always the "
+                "whole picture, so the mean of the two flatters",
+            ),
+            Figure("Defective or not: AUROC", percent(mvtec["auroc"]), "over pictures"),
+        ]
+    )
+    yield Table(
+        "Before and after fine-tuning",
+        ["", "pre-trained", "fine-tuned", "to compare"],
+        [list(row) for row in outcome.rows()],
+        bars=[1, 2],
+    )
+    yield Plots(
+        "Fine-tuning",
+        [
+            Plot(
+                plots.curves({task.title: outcome.curves[task.key]}, x="iteration", y="loss"),
+                task.title,
+            )
+            for task in TASKS
+        ],
+    )
+    yield Table(
+        "Time",
+        ["stage", "seconds"],
+        [[name, round(seconds, 1)] for name, seconds in outcome.stages.items()],
+    )
+
+
+def _task(task: QuickTask, outcome: Outcome) -> Iterator[Section]:
+    """One task's own sections, its samples before fine-tuning last."""
+    after = outcome.finetuned[task.key]
+    for section in evaluation_sections(after.kind, after.metrics, after.predictions):
+        yield _named(section, f"{task.title}: ")
+    before = outcome.pretrained[task.key]
+    for section in evaluation_sections(before.kind, before.metrics, before.predictions):
+        if isinstance(section, Gallery):
+            yield Gallery(
+                f"{task.title}: answers before fine-tuning", section.cards[:_PRETRAINED_SAMPLES]
+            )
+
+
+def _named(section: Section, prefix: str) -> Section:
+    title = section.title or "fine-tuned"
+    return dataclasses.replace(section, title=prefix + title[0].lower() + title[1:])

@@ -1,0 +1,147 @@
+"""The stages of the quick start, each with its heading and its time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from minigpt4.common.errors import WeightsError
+from minigpt4.quickstart.outcome import Outcome, constant_answer_map
+from minigpt4.quickstart.page import write_page
+from minigpt4.quickstart.settings import MVTEC, PRETRAINED, TASKS, VIVQA, QuickSettings, QuickTask
+from minigpt4.tasks.evaluate import EvalResult, evaluate
+from minigpt4.tasks.predict import write_json
+
+logger = logging.getLogger(__name__)
+
+_STAGES = 7
+
+
+class _Clock:
+    """Announces stages and keeps their seconds."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    @contextlib.contextmanager
+    def stage(self, key: str, heading: str) -> Iterator[None]:
+        number = len(self._outcome.stages) + 1
+        logger.info("\n[%d/%d] %s", number, _STAGES, heading)
+        begin = time.monotonic()
+        yield
+        self._outcome.stages[key] = time.monotonic() - begin
+
+
+def run_quickstart(settings: QuickSettings) -> Outcome:
+    """Run every stage and write ``results.json`` and ``report.html``.
+
+    Raises:
+        UserError: The pre-trained checkpoint is missing, the disk is full ...
+    """
+    from minigpt4.datasets.tiny.generate import generate
+
+    if not PRETRAINED.is_file():
+        raise WeightsError(
+            f"The small pre-trained checkpoint {PRETRAINED} is missing: run from the project's "
+            "folder, and restore it with `git checkout ckpt/tiny` or `make pretrain-tiny`."
+        )
+    settings.out.mkdir(parents=True, exist_ok=True)
+    outcome = Outcome(scale=settings.scale)
+    clock = _Clock(outcome)
+    with clock.stage("data", "Making pictures and questions"):
+        for part, counts in generate(
+            settings.data, scale=settings.scale, parts=("vivqa", "mvtec")
+        ).items():
+            logger.info("%s: %s", part, ", ".join(f"{k} {v}" for k, v in counts.items()))
+    with clock.stage("encode", "Encoding each picture once (frozen EfficientNet-Lite0)"):
+        cache = _encode(settings)
+    with clock.stage("pretrained", "Evaluating the pre-trained model as it is"):
+        for task in TASKS:
+            outcome.pretrained[task.key] = _evaluate(
+                settings, task, PRETRAINED, cache, "pretrained"
+            )
+    checkpoints = {}
+    for task in TASKS:
+        with clock.stage(f"train_{task.key}", f"Fine-tuning: {task.title}"):
+            checkpoints[task.key] = _train(settings, task, outcome)
+    with clock.stage("finetuned", "Evaluating the fine-tuned models"):
+        for task in TASKS:
+            outcome.finetuned[task.key] = _evaluate(
+                settings, task, checkpoints[task.key], cache, "finetuned"
+            )
+        logger.info("\nThe same questions with every picture blanked:")
+        outcome.blank = _evaluate(
+            settings, VIVQA, checkpoints[VIVQA.key], None, "blank", blank=True
+        )
+        outcome.constant_box = constant_answer_map(
+            outcome.finetuned[MVTEC.key].predictions, settings.data / MVTEC.train_annotations
+        )
+    with clock.stage("report", "Writing the report"):
+        write_page(settings.out / "report.html", outcome)
+    write_json(settings.out / "results.json", outcome.results())
+    return outcome
+
+
+def _encode(settings: QuickSettings) -> Any:
+    """Fill the disk cache of features with all pictures of both tasks, and return it."""
+    from minigpt4.datasets.features import FeatureCache
+    from minigpt4.runners.features import cache_root
+    from minigpt4.tasks.eval_setup import load_model, open_eval_data
+    from minigpt4.tasks.image_text_pretrain import ImageTextPretrainTask
+
+    config = settings.eval_config(VIVQA, PRETRAINED)
+    model = load_model(config)
+    processor = open_eval_data(config, VIVQA.name).vis_processor
+    cache = FeatureCache(
+        "disk",
+        cache_root(),
+        encoder_fingerprint=model.visual_encoder.fingerprint(),
+        processor_fingerprint=processor.fingerprint(),
+    )
+    paths: list[str] = []
+    for task in TASKS:
+        data = open_eval_data(settings.eval_config(task, PRETRAINED), task.name)
+        train = settings.train_config(task)
+        for split in ImageTextPretrainTask().build_datasets(train, ["train"]):
+            paths += split.dataset.image_paths()
+        paths += data.dataset.image_paths()
+    cache.build(paths, model.encode_image_features, processor, batch_size=16)
+    return cache
+
+
+def _evaluate(
+    settings: QuickSettings,
+    task: QuickTask,
+    checkpoint: Path,
+    cache: Any,
+    label: str,
+    *,
+    blank: bool = False,
+) -> EvalResult:
+    return evaluate(
+        settings.eval_config(task, checkpoint),
+        task.name,
+        cache=cache,
+        blank=blank,
+        save_path=settings.out / label,
+        report=False,
+    )
+
+
+def _train(settings: QuickSettings, task: QuickTask, outcome: Outcome) -> Path:
+    """Fine-tune; the checkpoint is also kept as ``<out>/<task>.pth``, where the demo finds it."""
+    from minigpt4.runners import run_training
+    from minigpt4.runners.records import read_records
+
+    result = run_training(settings.train_config(task))
+    assert result.last_checkpoint is not None
+    steps = [each for each in read_records(result.log) if each["kind"] == "train"]
+    outcome.curves[task.key] = ([s["step"] for s in steps], [s["loss"] for s in steps])
+    target = settings.out / f"{task.key}.pth"
+    shutil.copy(result.last_checkpoint, target)
+    return target
