@@ -86,7 +86,7 @@ def read_yaml(path: str | Path) -> Layer:
         raise ConfigError(
             f"the config file {path} {found}: it needs sections such as model, datasets and run."
         )
-    return Layer(str(path), _unshared(data), lines, slips)
+    return Layer(str(path), data, lines, slips)
 
 
 def read_options(options: Sequence[str] | None) -> Layer:
@@ -151,7 +151,9 @@ def _parse(text: str, name: str, slips: list[str]) -> tuple[Any, dict[KeyPath, i
         _walk(loader, node, (), lines, twice)
         if twice:
             raise ConfigError(listed(name, twice))
-        return loader.construct_document(node), lines
+        return _unshared(loader.construct_document(node)), lines
+    except RecursionError:
+        raise ConfigError(f"{name}: an anchor (&) contains its own alias (*)") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}{_yaml_problem(error, text)}") from None
     finally:

@@ -38,11 +38,8 @@ def check_names(checker: Checker, sections: dict[str, Any], defaults: Path) -> N
 
 
 def _registered(checker: Checker, kind: str, name: str, path: KeyPath) -> None:
-    try:
-        known = registry.names(kind)
-    except ImportError:
-        return
-    if known and name not in known:
+    known = registry.names(kind)
+    if name not in known:
         checker.wrong(path, unknown_name("data set" if kind == "builder" else kind, name, known))
 
 

@@ -1,5 +1,6 @@
 """Configurations: the files of this repository, precedence, types, and all mistakes at once."""
 
+import random
 from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
@@ -427,6 +428,7 @@ def test_missing_file_names_a_similar_one(tmp_path, write):
         ("- a\n- b\n", "a list"),
         ("just words\n", "just words"),
         ("run:\n  amp: True\n  amp: False\n", "already given in line 2"),
+        ("run: &a\n  lr_scale: *a\n", "anchor"),
     ],
 )
 def test_broken_file_is_one_sentence(write, text, part):
@@ -435,6 +437,46 @@ def test_broken_file_is_one_sentence(write, text, part):
     assert str(path) in message
     assert part in message
     assert "\n" not in message
+
+
+VALUES = ["", "null", "[]", "{a: [1]}", ".nan", "-1", "!!binary aGk=", "*a", "${x}", "???", "\t"]
+SIGNS = "x:[]{}#'&*!|%@ \t-1"
+
+
+def damaged(text: str, rng: random.Random) -> str:
+    """Shift, drop, repeat or overwrite a few lines or characters."""
+    lines = text.splitlines()
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(lines))
+        match rng.randrange(5):
+            case 0:
+                lines[at] = "  " * rng.randint(0, 3) + lines[at].strip()
+            case 1:
+                del lines[at]
+            case 2:
+                lines.insert(at, rng.choice(lines))
+            case 3:
+                lines[at] = f"{lines[at].split(':')[0]}: {rng.choice(VALUES)}"
+            case 4:
+                cut = rng.randint(0, len(lines[at]))
+                lines[at] = lines[at][:cut] + rng.choice(SIGNS) + lines[at][cut + 1 :]
+    return "\n".join(lines)
+
+
+def test_no_damage_to_a_file_ends_in_a_traceback(write):
+    rng = random.Random(0)
+    texts = [path.read_text("utf-8") for path in sorted(ROOT.glob("*_configs/minigptv2_*.yaml"))]
+    refused = 0
+    for _ in range(150):
+        path = write(damaged(rng.choice(texts), rng))
+        try:
+            config = load(path)
+            config.model(), config.run(), config.eval_processors("vivqa")
+            assert all(config.dataset(name) for name in config.dataset_names)
+        except ConfigError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert 20 < refused < 150
 
 
 def test_what_is_no_text_file_is_refused(tmp_path):
