@@ -24,7 +24,7 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     upper.plot([r["step"] for r in train], [r["loss"] for r in train], label="train")
     if valid:
         steps = [r["step"] for r in valid]
-        upper.plot(steps, [r["valid_loss"] for r in valid], marker="o", label="validation")
+        upper.plot(steps, [r["loss"] for r in valid], marker="o", label="validation")
     upper.set_ylabel("loss")
     upper.legend()
     lower.plot([r["step"] for r in train], [r["lr"] for r in train], color="tab:gray")

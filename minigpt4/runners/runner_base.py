@@ -56,6 +56,7 @@ class TrainResult:
         last_checkpoint: The newest ``checkpoint_<epoch>.pth``; None when nothing was trained.
         best_checkpoint: ``checkpoint_best.pth`` when there was validation.
         epochs: One mapping an epoch: mean training loss, rate, validation figures, seconds.
+        test: Figures on ``run.test_splits``, with the best (or the last) weights.
     """
 
     output_dir: Path
@@ -63,6 +64,7 @@ class TrainResult:
     last_checkpoint: Path | None = None
     best_checkpoint: Path | None = None
     epochs: list[dict[str, Any]] = field(default_factory=list)
+    test: dict[str, float] = field(default_factory=dict)
 
 
 @registry.register_runner("runner_base")
@@ -104,7 +106,7 @@ class RunnerBase:
         if (folder / BEST).is_file():
             self.result.best_checkpoint = folder / BEST  # a resumed run took it over
         self._git = git_revision()
-        self._records: RunRecords | None = None
+        self._records = RunRecords(folder, run, config) if accelerator.is_main_process else None
 
         for parameter in model.parameters():
             # AdamW's epsilon and the loss scaler both need the trained copy in fp32.
@@ -132,19 +134,33 @@ class RunnerBase:
         """
         accelerator = self.accelerator
         seed_everything(self.run.seed, rank=accelerator.process_index)
-        if accelerator.is_main_process:
-            self._records = RunRecords(self.folder, self.run, self.config)
         guard = InterruptGuard(device=accelerator.device, world_size=accelerator.num_processes)
-        try:
-            with guard:
-                for epoch in range(self.position.epoch, self.run.max_epoch):
-                    self._epoch(epoch, guard)
-        finally:
-            if self._records is not None:
-                self._records.close()
-            # Takes accelerate's wrapper off the model's forward, for whoever uses it next.
-            accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
+        with guard:
+            for epoch in range(self.position.epoch, self.run.max_epoch):
+                self._epoch(epoch, guard)
         return self.result
+
+    def test(self, data: EvaluationData, *, weights: Path | None = None) -> dict[str, float]:
+        """Evaluate outside of training, and log it.
+
+        Args:
+            data: What to evaluate on.
+            weights: Checkpoint to evaluate; None for the weights as they stand.
+        """
+        if weights is not None:
+            self.model.load_checkpoint(str(weights))
+        figures = self.evaluate(data)
+        epoch = max(self.run.max_epoch - 1, 0)
+        self._record("test", epoch, self.data.iters_per_epoch, **figures)
+        self.result.test = figures
+        logger.info("evaluation: %s", _listed(figures))
+        return figures
+
+    def close(self) -> None:
+        """Close the records, and take accelerate's wrapper off the model's forward."""
+        if self._records is not None:
+            self._records.close()
+        self.accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
 
     def _epoch(self, epoch: int, guard: InterruptGuard) -> None:
         begun = time.perf_counter()
@@ -161,8 +177,8 @@ class RunnerBase:
             except KeyboardInterrupt:
                 self._interrupt(epoch, self.data.iters_per_epoch, meter)
             self._record("valid", epoch, self.data.iters_per_epoch, **valid)
-            figures |= valid
-            best = self._is_best(epoch, figures)
+            figures |= {f"valid_{name}": value for name, value in valid.items()}
+            best = self._is_best(epoch, valid)
         figures["seconds"] = round(time.perf_counter() - begun, 2)
         path = self.folder / f"checkpoint_{epoch}.pth"
         self.position = Position(epoch=epoch + 1, best=self.position.best)
@@ -184,7 +200,7 @@ class RunnerBase:
         logger.info(
             "epoch %d: %s; saved %s%s",
             epoch,
-            ", ".join(f"{name} {value:.4g}" for name, value in figures.items()),
+            _listed(figures),
             path,
             " (the best so far)" if best else "",
         )
@@ -266,7 +282,7 @@ class RunnerBase:
             data: What to evaluate on.
             stop: Asked after each batch; all processes get the same answer.
         Returns:
-            ``valid_loss`` and what the task adds.
+            ``loss`` and what the task adds.
         Raises:
             KeyboardInterrupt: ``stop`` said so.
         """
@@ -281,7 +297,7 @@ class RunnerBase:
                 if stop():
                     raise KeyboardInterrupt
             mean = self._sum_over_processes(total) / self._sum_over_processes(count)
-            return {"valid_loss": mean, **self.task.validation_figures(self.model)}
+            return {"loss": mean, **self.task.evaluation_figures(self.model, data)}
 
     def _is_best(self, epoch: int, figures: dict[str, float]) -> bool:
         score = self.task.validation_score(figures)
@@ -348,3 +364,7 @@ class RunnerBase:
 
     def _mean_over_processes(self, value: float) -> float:
         return self._sum_over_processes(value) / self.accelerator.num_processes
+
+
+def _listed(figures: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

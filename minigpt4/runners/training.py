@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt4.common.checkpoint import component_of
+from minigpt4.common.distributed import is_main
 from minigpt4.common.errors import ConfigError, WeightsError
 from minigpt4.common.registry import registry
-from minigpt4.common.settings import RunSettings
+from minigpt4.common.settings import ModelSettings, RunSettings
 from minigpt4.runners.checkpointing import position_of, read_checkpoint
 from minigpt4.runners.device import Precision, build_accelerator
 from minigpt4.runners.features import cache_features, fit_statistics
@@ -45,40 +46,27 @@ def run_training(cfg: Config) -> TrainResult:
     _check_settings(run)
     check_log_packages(run)
     accelerator, precision = build_accelerator(run)
-    _check_ckpt(cfg.model().ckpt)
+    _check_weights(cfg.model())
     checkpoint = _checkpoint_to_resume(run)
     seed_everything(run.seed)
     task = registry.get_task_class(run.task)()
     train = task.build_datasets(cfg, run.train_splits)
     valid = task.build_datasets(cfg, run.valid_splits) if run.valid_splits else []
-    data = task.training_data(
-        run,
-        train,
-        valid,
-        rank=accelerator.process_index,
-        world_size=accelerator.num_processes,
-        pin_memory=accelerator.device.type == "cuda",
-    )
+    test = task.build_datasets(cfg, run.test_splits) if run.test_splits else []
+    share: dict[str, Any] = {
+        "rank": accelerator.process_index,
+        "world_size": accelerator.num_processes,
+        "pin_memory": accelerator.device.type == "cuda",
+    }
+    data = task.training_data(run, train, valid, **share)
     folder = _make_folder(run, accelerator)
     config = cfg.to_dict()
     if accelerator.is_main_process:
         write_run_files(folder, config)
 
-        if checkpoint is not None:
-            warn_of_differences(checkpoint, config)
-
     model = task.build_model(cfg, accelerator.device)
     if checkpoint is not None:
-        position = position_of(checkpoint)
-        model.load_checkpoint(run.resume_ckpt_path)
-        logger.info("going on in epoch %d at iteration %d", position.epoch, position.step)
-        if accelerator.is_main_process:
-            take_over(
-                Path(str(run.resume_ckpt_path)),
-                folder,
-                position,
-                iters_per_epoch=data.iters_per_epoch,
-            )
+        _resume(run, model, checkpoint, config, folder, data)
     runner = registry.get_runner_class(run.runner)(
         run=run,
         config=config,
@@ -92,10 +80,36 @@ def run_training(cfg: Config) -> TrainResult:
     _check_space(run, model, folder, checkpoint)
     _announce(run, model, data, accelerator, precision, folder)
     if run.feature_cache != "off":
-        cache_features(run, model, [*train, *valid])
+        cache_features(run, model, [*train, *valid, *test])
     fit_statistics(model, train)
-    result: TrainResult = runner.train()
-    return result
+    try:
+        if run.evaluate:
+            runner.test(task.evaluation_data(run, [*valid, *test], **share))
+            return runner.result
+        result: TrainResult = runner.train()
+        if test:
+            best = result.best_checkpoint
+            runner.test(task.evaluation_data(run, test, **share), weights=best)
+        return result
+    finally:
+        runner.close()
+
+
+def _resume(
+    run: RunSettings,
+    model: Any,
+    checkpoint: dict[str, Any],
+    config: dict[str, Any],
+    folder: Path,
+    data: TrainingData,
+) -> None:
+    path = Path(str(run.resume_ckpt_path)).expanduser()
+    position = position_of(checkpoint)
+    model.load_checkpoint(str(path))
+    if is_main():
+        warn_of_differences(checkpoint, config)
+        take_over(path, folder, position, iters_per_epoch=data.iters_per_epoch)
+    logger.info("going on in epoch %d at iteration %d", position.epoch, position.step)
 
 
 def _check_settings(run: RunSettings) -> None:
@@ -106,6 +120,11 @@ def _check_settings(run: RunSettings) -> None:
         raise ConfigError(
             f"run.iters_per_epoch is {run.iters_per_epoch}; it must be at least 1, or null for one "
             "pass over the data."
+        )
+    if run.evaluate and not [*run.valid_splits, *run.test_splits]:
+        raise ConfigError(
+            "run.evaluate is True but run.valid_splits and run.test_splits are empty: name a split "
+            "there, or use eval_vivqa.py or eval_mvtec.py."
         )
     if not run.train_splits:
         raise ConfigError("run.train_splits is empty: name at least one split to train on.")
@@ -124,11 +143,18 @@ def _checkpoint_to_resume(run: RunSettings) -> dict[str, Any] | None:
     return checkpoint
 
 
-def _check_ckpt(ckpt: str) -> None:
-    if ckpt and not Path(ckpt).expanduser().is_file():
+def _check_weights(model: ModelSettings) -> None:
+    """Find files that are missing before anything large is loaded."""
+    if model.ckpt and not Path(model.ckpt).expanduser().is_file():
         raise WeightsError(
-            f"The checkpoint {ckpt} (model.ckpt) does not exist: download it (see ckpt/README.md), "
-            "correct the path, or train without one with --options model.ckpt=''."
+            f"The checkpoint {model.ckpt} (model.ckpt) does not exist: download it (see "
+            "ckpt/README.md), correct the path, or start without one with --options model.ckpt=''."
+        )
+    llama = model.llama_model
+    if llama.startswith(("/", "./", "../", "~")) and not Path(llama).expanduser().exists():
+        raise WeightsError(
+            f"The language model {llama} (model.llama_model) does not exist: correct the path, or "
+            "name a model of the Hugging Face hub."
         )
 
 

@@ -18,10 +18,12 @@ class EvaluationData:
     Attributes:
         iters: Batches, the same number in every process.
         batches: Gives them; None instead of a batch for a process that has run out.
+        source: What the task takes its own figures on.
     """
 
     iters: int
     batches: Callable[[], Iterator[Batch | None]]
+    source: Any = None
 
 
 @dataclass(kw_only=True)
@@ -54,10 +56,14 @@ class BaseTask:
         losses: Tensor = model(batch, reduction="none")["loss"]
         return losses
 
-    def validation_figures(self, model: Any) -> dict[str, float]:
-        """Figures besides the loss after an epoch, the same in every process."""
+    def evaluation_figures(self, model: Any, data: EvaluationData) -> dict[str, float]:
+        """Figures besides the loss, the same in every process."""
         return {}
 
     def validation_score(self, figures: dict[str, float]) -> list[float]:
-        """What the best epoch has most of; later numbers decide between equal earlier ones."""
-        return [-figures["valid_loss"]]
+        """What the best epoch has most of; later numbers decide between equal earlier ones.
+
+        Args:
+            figures: ``loss``, and what ``evaluation_figures`` gave.
+        """
+        return [-figures["loss"]]

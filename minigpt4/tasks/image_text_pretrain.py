@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_ANSWER_TOKENS = {"vqa": 20, "detection": 40}
+"""Longest answer in tokens when validating, by kind; as in the tutorial's evaluation."""
+
 
 @dataclass(kw_only=True)
 class Split:
@@ -31,6 +34,15 @@ class Split:
     split: str
     dataset: RecordDataset
     settings: DatasetSettings
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of evaluation that suits the data set: ``vqa``, ``detection`` or None."""
+        from minigpt4.datasets.vqa import VQADataset
+
+        if isinstance(self.dataset, VQADataset):
+            return "vqa"
+        return "detection" if self.dataset.spec.task == "detection" else None
 
 
 @registry.register_task("image_text_pretrain")
@@ -146,7 +158,33 @@ class ImageTextPretrainTask(BaseTask):
         iters = sum(
             _batches(len(each.dataset), each.settings.batch_size, world_size) for each in splits
         )
-        return EvaluationData(iters=iters, batches=batches)
+        return EvaluationData(iters=iters, batches=batches, source=splits)
+
+    def evaluation_figures(self, model: Any, data: EvaluationData) -> dict[str, float]:
+        """The metric of each question or defect data set on the model's answers."""
+        from minigpt4.tasks.evaluate import PRIMARY_METRIC, evaluate_dataset
+
+        figures = {}
+        for each in data.source:
+            if each.kind is None:
+                continue
+            metrics = evaluate_dataset(
+                model,
+                each.dataset,
+                each.kind,
+                each.settings.batch_size,
+                _ANSWER_TOKENS[each.kind],
+            )
+            name = PRIMARY_METRIC[each.kind]
+            if name in metrics:
+                figures[f"{each.name}_{name}"] = metrics[name]
+        return figures
+
+    def validation_score(self, figures: dict[str, float]) -> list[float]:
+        """The mean of the data sets' metrics, then the loss."""
+        metrics = [value for name, value in figures.items() if name != "loss"]
+        mean = sum(metrics) / len(metrics) if metrics else 0.0
+        return [mean, -figures["loss"]]
 
 
 def _batches(count: int, batch_size: int, world_size: int) -> int:

@@ -18,7 +18,7 @@ from minigpt4.common.errors import ResourceError, TrainingError
 from minigpt4.datasets.schema import Batch
 from minigpt4.runners import runner_base
 from minigpt4.runners.records import read_records
-from minigpt4.tasks.base import BaseTask
+from minigpt4.tasks.base import BaseTask, EvaluationData
 
 
 def losses(folder: Path) -> dict[int, float]:
@@ -107,7 +107,7 @@ def test_the_best_checkpoint_is_that_of_the_best_epoch(tmp_path: Path) -> None:
     class Scored(BaseTask):
         scores = iter([0.1, 0.7, 0.3])
 
-        def validation_figures(self, model: Any) -> dict[str, float]:
+        def evaluation_figures(self, model: Any, data: EvaluationData) -> dict[str, float]:
             return {"accuracy": next(self.scores)}
 
         def validation_score(self, figures: dict[str, float]) -> list[float]:
