@@ -6,7 +6,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -195,7 +195,7 @@ class RecordDataset(Dataset[Sample]):
         if self.spec.image is None:
             return sample
         path = BLANK if self._blank else self._path(row)
-        sample.image_path = path
+        sample.image_path = None if self._blank else path
         try:
             if self._features is not None:
                 sample.features = self._features[path]
@@ -301,15 +301,13 @@ class RecordDataset(Dataset[Sample]):
                 len(rows) - len(kept), len(rows),
             )  # fmt: skip
             return kept
-        hint = (
-            f", or leave them out with datasets.{self.name}.build_info.on_broken=skip"
-            if self.training
-            else ""
-        )
+        where = f"{roots[0]}" if Path(roots[0]).is_dir() else f"{roots[0]}, which is not there"
+        remedy = "set build_info.image_path" if self.training else "set img_path"
+        if self.training and len(missing) < len(distinct):
+            remedy += f", or leave them out with datasets.{self.name}.build_info.on_broken=skip"
         raise DataError(
-            f"{self.name}: {len(missing)} of {len(distinct)} pictures are missing from {roots[0]} "
-            f"({_first(missing)}); put them there or set the right folder "
-            f"({'build_info.image_path' if self.training else 'img_path'}){hint}."
+            f"{self.name}: {len(missing)} of {len(distinct)} pictures are missing from {where} "
+            f"({_first(missing)}); put them there (data/README.md says how) or {remedy}."
         )
 
 

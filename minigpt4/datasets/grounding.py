@@ -93,6 +93,8 @@ class GroundingDataset(RecordDataset):
 
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
         meta = {name: value for name, value in row.items() if value is not None}
+        if self.spec.image is not None:
+            meta.setdefault("image_path", self._picture_name(row))
         if "is_broken" in meta:
             meta["is_broken"] = str(meta["is_broken"]).lower() in ("true", "1")
         return meta

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,8 @@ def read_table(paths: Sequence[str], *, reader: str = "auto", records: str | Non
                 f"{', '.join(sorted(READERS))}."
             )
         try:
-            table = READERS[name](file, records)
+            with _no_collection():
+                table = READERS[name](file, records)
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
@@ -48,6 +51,18 @@ def read_table(paths: Sequence[str], *, reader: str = "auto", records: str | Non
             raise DataError(f"{path} holds no rows.")
         tables.append(table)
     return Table.concat(tables)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from looking through millions of new objects again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _read_csv(path: Path, records: str | None, *, delimiter: str = ",") -> Table:

@@ -29,10 +29,13 @@ class PackedColumn:
         """Pack values; all strings are kept as they are, anything else as JSON."""
         values = values if isinstance(values, list) else list(values)
         is_json = not all(type(value) is str for value in values)
-        texts = (json.dumps(v, ensure_ascii=False) for v in values) if is_json else values
-        pieces = [text.encode("utf-8", "surrogatepass") for text in texts]
+        # As ASCII, JSON has as many bytes as characters, like most text.
+        texts: list[Any] = [json.dumps(value) for value in values] if is_json else values
+        data = "".join(texts)
+        pieces = texts if data.isascii() else [t.encode("utf-8", "surrogatepass") for t in texts]
         ends = np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
-        return cls(np.frombuffer(b"".join(pieces), dtype=np.uint8), ends, is_json=is_json)
+        encoded = data.encode("utf-8", "surrogatepass")
+        return cls(np.frombuffer(encoded, dtype=np.uint8), ends, is_json=is_json)
 
     def values(self, start: int, stop: int) -> list[Any]:
         """Several values at once."""
@@ -59,9 +62,20 @@ Column = PackedColumn | np.ndarray
 
 def pack(values: list[Any]) -> Column:
     """The lightest column that gives the same values back."""
-    if values and all(type(value) is int and -(2**63) <= value < 2**63 for value in values):
+    kinds = set(map(type, values))
+    if kinds == {bool}:
+        return np.array(values, dtype=np.bool_)
+    if kinds == {int} and _fits(values):
         return np.array(values, dtype=np.int64)
+    if kinds == {list} and len(set(map(len, values))) == 1 and values[0]:
+        flat = [item for value in values for item in value]
+        if set(map(type, flat)) == {int} and _fits(flat):
+            return np.array(flat, dtype=np.int64).reshape(len(values), len(values[0]))
     return PackedColumn.pack(values)
+
+
+def _fits(values: list[int]) -> bool:
+    return min(values) >= -(2**63) and max(values) < 2**63
 
 
 def _values(column: Column, start: int, stop: int) -> list[Any]:
@@ -123,7 +137,7 @@ class Table:
         if column is None:
             return None
         value = column[index]
-        return int(value) if isinstance(value, np.integer) else value
+        return value if isinstance(column, PackedColumn) else value.tolist()
 
     def row(self, index: int) -> dict[str, Any]:
         """One row as a new dict."""

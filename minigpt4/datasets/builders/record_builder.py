@@ -87,8 +87,8 @@ class RecordBuilder:
         kind = self.settings.kind or self.kind
         if kind is None:
             raise ConfigError(
-                f"datasets.{self.name}: there is no data set of that name; for your own data set "
-                f"{self.name}.kind to one of {', '.join(KINDS)}."
+                f"datasets.{self.name}: for data of your own, set datasets.{self.name}.kind to one "
+                f"of {', '.join(KINDS)}."
             )
         self.dataset_class = dataset_class(kind, name=self.name)
         defaults = default_build_info(self.name) if type(self).name else {}
@@ -151,6 +151,6 @@ def make_builder(name: str, settings: DatasetSettings, *, seed: int = 42) -> Rec
     if settings.kind is None:
         raise ConfigError(
             f"datasets.{name}: {unknown_name('data set', name, registry.names('builder'))} For "
-            f"your own data set datasets.{name}.kind to one of {', '.join(KINDS)}."
+            f"data of your own, set datasets.{name}.kind to one of {', '.join(KINDS)}."
         )
     return RecordBuilder(settings, name=name, seed=seed)
