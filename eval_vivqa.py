@@ -1,0 +1,28 @@
+"""Evaluate on ViVQA: ``python eval_vivqa.py --cfg-path eval_configs/X.yaml [--options k=v]``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from minigpt4.common.errors import run_cli
+from minigpt4.common.eval_utils import eval_parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Answer every question, write the files, and end with the accuracy in per cent."""
+    args = eval_parser().parse_args(argv)
+
+    from minigpt4.common.config import Config
+    from minigpt4.common.logger import setup_logging
+    from minigpt4.tasks.eval_setup import find_entry
+    from minigpt4.tasks.evaluate import evaluate
+
+    setup_logging()
+    cfg = Config(args)
+    result = evaluate(cfg, find_entry(cfg, name="vivqa", kind="vqa"))
+    sys.stdout.write(f"Top 1 Accuracy: {result.metrics['accuracy'] * 100:.2f}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main))

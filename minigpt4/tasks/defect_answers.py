@@ -1,0 +1,75 @@
+"""What an answer about a defect says, and what is true of its picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from minigpt4.common.boxes import WHOLE, Box, parse_boxes
+from minigpt4.common.text import normalize
+from minigpt4.datasets.grounding import boxes_of
+
+LABELS = ("not-defect", "defect")
+"""A label's number is its place here, as in the original's scoring."""
+NOT_DEFECT, DEFECT = range(2)
+# White space between the words does not matter; the longer ending is tried first.
+_ENDINGS = {NOT_DEFECT: re.compile(r"not\s*-\s*defect\s*$"), DEFECT: re.compile(r"defect\s*$")}
+_LABEL = re.compile(r"(?P<label>(?:not\s*-\s*)?defect)\s*</p>")
+
+
+@dataclass(frozen=True, slots=True)
+class DefectAnswer:
+    """An answer that could be read.
+
+    Attributes:
+        label: ``NOT_DEFECT`` or ``DEFECT``.
+        object_class: What stands before the label: ``bottle``; see ``same_class``.
+        boxes: One or more boxes, 0-100.
+    """
+
+    label: int
+    object_class: str
+    boxes: list[Box]
+
+
+def parse_answer(text: str) -> DefectAnswer | None:
+    """Read the first labelled box (or boxes) of an answer; None if it does not hold one."""
+    for found in parse_boxes(text):
+        phrase = found.phrase or ""
+        for label, ending in _ENDINGS.items():
+            if match := ending.search(phrase):
+                name = phrase[: match.start()].rstrip(" -")
+                boxes = [box for box in found.boxes if box[0] < box[2] and box[1] < box[3]]
+                return DefectAnswer(label, name, boxes) if boxes else None
+    return None
+
+
+def answer_spans(text: str) -> dict[str, tuple[int, int]]:
+    """Where the label stands in an answer, as character positions, for its token probability."""
+    found = _LABEL.search(text)
+    return {"label": found.span("label")} if found and parse_answer(text) else {}
+
+
+def same_class(a: str, b: str) -> bool:
+    """Whether two names of objects are the same but for Unicode form, case and white space."""
+    return normalize(a).replace(" ", "") == normalize(b).replace(" ", "")
+
+
+def is_broken(meta: Mapping[str, Any]) -> bool:
+    """Whether the part of a sample is defective; text files may write true, True or 1."""
+    return str(meta["is_broken"]).lower() in ("true", "1")
+
+
+def true_boxes(meta: Mapping[str, Any]) -> list[Box]:
+    """The true boxes of a sample: those of its defect, or the whole picture of a good part."""
+    if not is_broken(meta):
+        return [WHOLE]
+    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes_of(meta)]
+
+
+def defect_kind(meta: Mapping[str, Any]) -> str:
+    """The kind of a defect: as annotated, else the picture's folder (``bottle/crack/000.png``)."""
+    return str(meta.get("defect") or PurePosixPath(meta["image_path"]).parent.name)
