@@ -67,9 +67,9 @@ class CocoResult:
 
     Attributes:
         labels: Labels of found and true boxes, in the order of axis K.
-        precision: By IoU threshold, recall, label, area and detections a picture:
-            (10, 101, K, 4, 3); areas are all, small, medium, large, detections 1, 10, 100.
-        recall: The same without the axis of recall: (10, K, 4, 3).
+        precision: By IoU threshold, recall, label, area and most detections a picture:
+            (10, 101, K, A, 3); areas are all, or all, small, medium, large; detections 1, 10, 100.
+        recall: The same without the axis of recall: (10, K, A, 3).
     """
 
     labels: list[int]
@@ -114,6 +114,7 @@ def coco_evaluate(
     *,
     iou_thresholds: Sequence[float] | None = None,
     recall_thresholds: Sequence[float] | None = None,
+    by_area: bool = False,
 ) -> CocoResult:
     """Run pycocotools on boxes in memory.
 
@@ -122,6 +123,7 @@ def coco_evaluate(
         true: What is there, picture by picture.
         iou_thresholds: Ten overlaps from which a box is right; None for COCO's.
         recall_thresholds: 101 points at which precision is taken; None for COCO's.
+        by_area: Also evaluate small, medium and large boxes by themselves.
     Raises:
         ValueError: the two sequences differ in length.
     """
@@ -138,6 +140,9 @@ def coco_evaluate(
             evaluation.params.iouThrs = np.array(iou_thresholds)
         if recall_thresholds is not None:
             evaluation.params.recThrs = np.array(recall_thresholds)
+        if not by_area:
+            evaluation.params.areaRng = evaluation.params.areaRng[:1]
+            evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
         evaluation.evaluate()
         evaluation.accumulate()
     return CocoResult(labels, evaluation.eval["precision"], evaluation.eval["recall"])
@@ -145,7 +150,7 @@ def coco_evaluate(
 
 def _coco(coco: Any, pictures: Sequence[Detections], labels: Sequence[int]) -> Any:
     """Fill a COCO index; ids begin at 1, since COCO's matching takes 0 for none."""
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image, each in enumerate(pictures):
         scores = each.scores or [1.0] * len(each.boxes)
         for (x1, y1, x2, y2), label, score in zip(each.boxes, each.labels, scores, strict=True):

@@ -201,11 +201,12 @@ def _by_class(pictures: Sequence[_Picture]) -> dict[str, dict[str, Any]]:
 
 
 def _by_defect(pictures: Sequence[_Picture]) -> dict[str, dict[str, Any]]:
-    good = [each for each in pictures if not each.broken]
+    # Of the good pictures only false alarms can change the AP of a defect.
+    alarms = [each for each in pictures if not each.broken and each.says_broken]
     result = {}
     for kind in sorted({each.defect for each in pictures if each.broken and each.defect}):
         chosen = [each for each in pictures if each.broken and each.defect == kind]
-        both = chosen + good
+        both = chosen + alarms
         found = average_precision([each.found for each in both], [each.true for each in both])
         result[kind] = {
             "ap": found.per_label[DEFECT].ap,

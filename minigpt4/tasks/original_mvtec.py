@@ -89,6 +89,7 @@ def torchmetrics_map(predicted: Sequence[Detections], true: Sequence[Detections]
         true,
         iou_thresholds=torch.linspace(0.5, 0.95, 10).tolist(),
         recall_thresholds=torch.linspace(0.0, 1.0, 101).tolist(),
+        by_area=True,
     )
     return _as_torchmetrics(result)
 
