@@ -152,8 +152,8 @@ class LoadReport:
 
     Attributes:
         path: The file.
-        components: ``vision``, ``statistics`` (of features), ``ln_vision``, ``projection``, ``lora``,
-            ``llm``, ``other``.
+        components: ``vision``, ``statistics`` (of its features), ``ln_vision``, ``projection``,
+            ``lora``, ``llm``, ``other``.
         is_original: Written by the original implementation.
         chat_template: Whether its run wrapped instructions; None where it does not say.
     """
@@ -253,26 +253,27 @@ def match_weights(
     report = LoadReport(path)
     own = {canonical_name(name): name for name in targets}
     found: dict[str, Tensor] = {}
-    seen: set[str] = set()
+    mismatched: set[str] = set()
     for name, value in weights.items():
         if is_derived(name):
             continue
         component = report.part(component_of(name))
-        seen.add(component_of(name))
         target = own.get(canonical_name(name))
         if target is None:
             component.unexpected.append(name)
         elif targets[target].shape != value.shape:
             shapes = f"{list(value.shape)} in the file, {list(targets[target].shape)} here"
             component.mismatched.append(f"{target}: {shapes}")
+            mismatched.add(canonical_name(name))
         else:
             found[target] = value
             component.matched.append(target)
     for name in targets:
-        component = component_of(name)
-        if component in seen and name not in found and not is_derived(name):
-            if not any(m.startswith(f"{name}:") for m in report.part(component).mismatched):
-                report.part(component).missing.append(name)
+        part = report.components.get(component_of(name))
+        if part is None or is_derived(name) or name in found:
+            continue
+        if canonical_name(name) not in mismatched:
+            part.missing.append(name)
     return report, found
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from minigpt4.models.generation import Decoded, GenerationOptions
+from minigpt4.models.llm import accepts
 
 NEVER = float("-inf")
 
@@ -28,13 +29,15 @@ class Stepper:
         attention_mask: (B, L).
     """
 
-    def __init__(self, model: nn.Module, inputs_embeds: Tensor, attention_mask: Tensor) -> None:
+    def __init__(self, model: Any, inputs_embeds: Tensor, attention_mask: Tensor) -> None:
         from transformers import DynamicCache
 
         self._model = model
         self._cache: Any = DynamicCache(config=model.config)
-        self._mask = attention_mask
         self._embeds = inputs_embeds
+        self._mask = attention_mask
+        self._is_padded = not bool(attention_mask.all())
+        self._takes_positions = accepts(model, "position_ids")
 
     def first(self) -> Tensor:
         """Read the prompts; logits (B, V) of the first tokens."""
@@ -53,15 +56,17 @@ class Stepper:
         self._mask = self._mask[rows]
 
     def _forward(self, positions: Tensor, **inputs: Tensor) -> Tensor:
+        if self._takes_positions:
+            inputs["position_ids"] = positions
         output = self._model(
             **inputs,
-            attention_mask=self._mask,
-            position_ids=positions,
+            attention_mask=self._mask if self._is_padded else None,
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        return output.logits[:, -1].float()
+        logits: Tensor = output.logits[:, -1].float()
+        return logits
 
 
 @dataclass(slots=True)

@@ -16,10 +16,11 @@ from minigpt4.common.checkpoint import (
     load_checkpoint_file,
     match_weights,
 )
-from minigpt4.common.errors import DataError, WeightsError
+from minigpt4.common.errors import DataError
 from minigpt4.common.settings import ModelSettings
 from minigpt4.conversation.prompts import PromptStyle
 from minigpt4.models.decoding import Stepper, decode
+from minigpt4.models.fit import refuse_unfit
 from minigpt4.models.generation import Generation, GenerationOptions, finish
 from minigpt4.models.loss import reduce_losses
 from minigpt4.models.minigpt_core import MiniGPTCore
@@ -57,8 +58,9 @@ class MiniGPTBase(MiniGPTCore):
     @property
     def prompt_style(self) -> PromptStyle:
         """How inference builds prompts: as set, or as the loaded checkpoint was evaluated."""
-        if self.settings.prompt_style == "original" or self.settings.prompt_style == "training":
-            return self.settings.prompt_style
+        style = self.settings.prompt_style
+        if style is not None:
+            return "original" if style == "original" else "training"
         original = self.load_report is not None and self.load_report.is_original
         return "original" if original else "training"
 
@@ -245,19 +247,14 @@ class MiniGPTBase(MiniGPTCore):
         """Load a checkpoint's weights and say what of it was used.
 
         Raises:
-            WeightsError: It cannot be read, or holds nothing of projection, LoRA or language model.
+            WeightsError: It cannot be read, or a learned part of it would be lost.
         """
         checkpoint = load_checkpoint_file(path)
         targets = {name: value for name, value in self.state_dict().items() if not is_derived(name)}
         report, found = match_weights(str(path), checkpoint.model, targets)
         report.is_original = checkpoint.is_original
         report.chat_template = checkpoint.chat_template
-        learned = ("projection", "lora", "llm")
-        if not any(report.part(c).matched for c in learned if c in report.components):
-            raise WeightsError(
-                f"{path} (model.ckpt) fits nothing of this model's projection, LoRA or language "
-                f"model, so it belongs to another one: {report.summary()}."
-            )
+        refuse_unfit(report, self.settings, self._language)
         with torch.no_grad():
             for name, value in found.items():
                 targets[name].copy_(value)
@@ -275,9 +272,9 @@ def model_settings(cfg: Any) -> ModelSettings:
         return cfg
     from omegaconf import DictConfig, OmegaConf
 
-    values = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
+    values: Any = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
     known = {f.name for f in fields(ModelSettings)}
-    return ModelSettings(**{str(k): v for k, v in dict(values).items() if k in known})
+    return ModelSettings(**{k: v for k, v in values.items() if k in known})
 
 
 def _shape(pictures: Tensor | None) -> tuple[int, int]:

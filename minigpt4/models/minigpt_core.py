@@ -13,9 +13,9 @@ from minigpt4.common.errors import DataError
 from minigpt4.common.settings import ModelSettings
 from minigpt4.conversation.prompts import training_prompt, wrap
 from minigpt4.datasets.schema import Batch
-from minigpt4.models.llm import load_language_model, resolve_device, resolve_precision
+from minigpt4.models.llm import default_device, load_language_model, resolve_precision
 from minigpt4.models.loss import CoordinateTargets, Reduction, reduce_losses, token_losses
-from minigpt4.models.projector import MERGES, Fp32LayerNorm, merge
+from minigpt4.models.projector import Fp32LayerNorm, merge, merged_tokens
 from minigpt4.models.sequence import IGNORE, Layout, SequenceBuilder, Spliced, splice
 from minigpt4.models.vision import build_vision
 
@@ -34,10 +34,15 @@ class MiniGPTCore(nn.Module):
     def __init__(self, settings: ModelSettings, device: torch.device | None = None) -> None:
         super().__init__()
         self.settings = settings
-        device = device or resolve_device()
+        device = device or default_device(settings)
         self.visual_encoder = build_vision(
             settings,
-            resolve_precision(settings.vit_precision, device, trains=not settings.freeze_vit),
+            resolve_precision(
+                settings.vit_precision,
+                device,
+                key="model.vit_precision",
+                trains=not settings.freeze_vit,
+            ),
         )
         self.ln_vision = Fp32LayerNorm(self.visual_encoder.num_features)
         self.visual_encoder.requires_grad_(not settings.freeze_vit)
@@ -46,11 +51,10 @@ class MiniGPTCore(nn.Module):
         language = load_language_model(settings, device)
         self.llama_model = language.model
         self.tokenizer = language.tokenizer
-        self._llm_loaded = language.has_weights
-        embedding = self.llama_model.get_input_embeddings()  # type: ignore[operator]
-        group = MERGES.get(settings.token_merge, 1)
+        self._language = language
         self.llama_proj = nn.Linear(
-            self.visual_encoder.num_features * group, embedding.weight.shape[1]
+            self.visual_encoder.num_features * merged_tokens(settings.token_merge),
+            self.llama_model.get_input_embeddings().weight.shape[1],
         )
         self.sequences = SequenceBuilder(
             self.tokenizer,
@@ -176,7 +180,7 @@ class MiniGPTCore(nn.Module):
         pad_left: bool = False,
     ) -> Spliced:
         flat = [None if p is None else p.flatten(0, 1) for p in pictures]  # (T * N, D)
-        embed = self.llama_model.get_input_embeddings()  # type: ignore[operator]
+        embed = self.llama_model.get_input_embeddings()
         return splice(layouts, flat, embed, device=self.device, pad_left=pad_left)
 
     def _turns(self, samples: Mapping[str, Any]) -> list[tuple[list[str], list[str]]]:

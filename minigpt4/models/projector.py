@@ -14,6 +14,17 @@ MERGES = {"1x4": 4, "2x2": 4, "none": 1}
 """Ways to join neighbouring tokens, and how many tokens make one."""
 
 
+def merged_tokens(how: str) -> int:
+    """How many tokens ``model.token_merge`` makes one of.
+
+    Raises:
+        ConfigError: Unknown.
+    """
+    if how not in MERGES:
+        raise ConfigError(f"model.token_merge is {how!r}; use {', '.join(MERGES)}.")
+    return MERGES[how]
+
+
 def merge_tokens(patches: Tensor, group: int = 4) -> Tensor:
     """Concatenate each run of ``group`` consecutive patch tokens.
 
@@ -56,18 +67,14 @@ def merge(patches: Tensor, how: str) -> Tensor:
     Raises:
         ConfigError: Unknown, or the number of tokens does not allow it.
     """
+    if merged_tokens(how) == 1:
+        return patches
     try:
-        if how == "1x4":
-            return merge_tokens(patches, 4)
-        if how == "2x2":
-            return merge_squares(patches)
+        return merge_tokens(patches, 4) if how == "1x4" else merge_squares(patches)
     except ValueError as error:
         raise ConfigError(
             f"model.token_merge {how} does not fit this encoder and image_size: {error}."
         ) from error
-    if how == "none":
-        return patches
-    raise ConfigError(f"model.token_merge is {how!r}; use {', '.join(MERGES)}.")
 
 
 class Fp32LayerNorm(nn.LayerNorm):

@@ -8,27 +8,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from minigpt4.common.errors import WeightsError
+from minigpt4.models.tokenizer_backends import Backend, SentencePieceBackend, TransformersBackend
 
 logger = logging.getLogger(__name__)
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-class _Backend(Protocol):
-    """What differs between a sentencepiece model and a tokenizer of transformers."""
-
-    size: int
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def decode(self, ids: Sequence[int]) -> str: ...
-
-    def piece(self, token_id: int) -> str: ...
-
-    def id_of(self, piece: str) -> int | None: ...
+_SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +42,7 @@ class LlmTokenizer:
 
     def __init__(
         self,
-        backend: _Backend,
+        backend: Backend,
         *,
         bos_id: int,
         eos_id: int,
@@ -74,19 +62,37 @@ class LlmTokenizer:
         return self._backend.size
 
     @classmethod
-    def load(cls, folder: str | Path, *, token: str | None = None) -> LlmTokenizer:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        rows: int | None = None,
+        fallback: str | None = None,
+        gguf: str | None = None,
+        token: str | None = None,
+    ) -> LlmTokenizer:
         """Load the tokenizer of a language model.
 
         Args:
-            folder: A folder with ``tokenizer.model``, or whatever ``AutoTokenizer`` understands.
+            folder: Where its files are; a ``tokenizer.model`` decides.
+            rows: Embeddings of the model; tokens beyond are left out.
+            fallback: What ``AutoTokenizer`` is asked for where there is no ``tokenizer.model``.
+            gguf: GGUF file in the folder that holds the vocabulary.
             token: Hub token.
         Raises:
-            WeightsError: There is no tokenizer that can be read.
+            WeightsError: There is no tokenizer that can be read, or it belongs to another model.
         """
         path = Path(folder)
         if (path / "tokenizer.model").is_file():
-            return _load_sentencepiece(path)
-        return _load_auto(str(folder), token)
+            tokenizer = _load_sentencepiece(path, rows)
+        else:
+            tokenizer = _load_auto(fallback or str(path), gguf, token)
+        if rows is not None and len(tokenizer) > rows:
+            raise WeightsError(
+                f"The tokenizer of {fallback or path} (model.llama_model) has {len(tokenizer)} "
+                f"tokens but the model only {rows}: take both from the same place."
+            )
+        return tokenizer
 
     def encode(self, text: str, *, add_bos: bool = False) -> list[int]:
         """Token ids of a text; special tokens within it (``</s>``) become their ids."""
@@ -143,86 +149,19 @@ class LlmTokenizer:
         return [*parts, rest] if rest else parts
 
 
-class _SentencePiece:
-    """A ``tokenizer.model`` and the tokens added beyond it."""
-
-    def __init__(self, path: Path, added: dict[str, int]) -> None:
-        import sentencepiece
-
-        try:
-            self._model = sentencepiece.SentencePieceProcessor(model_file=str(path))
-        except (OSError, RuntimeError) as error:
-            raise WeightsError(
-                f"{path} is not a sentencepiece model: download it again."
-            ) from error
-        self._added = added
-        self._added_pieces = {i: piece for piece, i in added.items()}
-        self.size = max([self._model.get_piece_size(), *(i + 1 for i in added.values())])
-
-    def encode(self, text: str) -> list[int]:
-        return self._model.encode(text)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        text, run = "", []
-        for i in ids:
-            if i in self._added_pieces:
-                text += self._model.decode(run) + self._added_pieces[i]
-                run = []
-            elif 0 <= i < self._model.get_piece_size():
-                run.append(i)
-        return text + self._model.decode(run)
-
-    def piece(self, token_id: int) -> str:
-        if token_id in self._added_pieces:
-            return self._added_pieces[token_id]
-        return self._model.id_to_piece(token_id)
-
-    def id_of(self, piece: str) -> int | None:
-        if piece in self._added:
-            return self._added[piece]
-        token_id = self._model.piece_to_id(piece)
-        return token_id if self._model.id_to_piece(token_id) == piece else None
-
-
-class _Transformers:
-    """A tokenizer of transformers, for models without ``tokenizer.model``."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.size = len(tokenizer)
-
-    def encode(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False)
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-
-    def piece(self, token_id: int) -> str:
-        return self._tokenizer.convert_ids_to_tokens(token_id)
-
-    def id_of(self, piece: str) -> int | None:
-        return self._tokenizer.get_vocab().get(piece)
-
-
-def _load_sentencepiece(folder: Path) -> LlmTokenizer:
-    added = _read_json(folder / "added_tokens.json")
-    backend = _SentencePiece(folder / "tokenizer.model", added)
-    declared = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    declared |= {
-        name: value
-        for source in ("tokenizer_config.json", "special_tokens_map.json")
-        for name, value in _read_json(folder / source).items()
-        if name in ("bos_token", "eos_token", "unk_token") and value
+def _load_sentencepiece(folder: Path, rows: int | None) -> LlmTokenizer:
+    added = {
+        piece: token_id
+        for piece, token_id in _read_json(folder / "added_tokens.json").items()
+        if rows is None or token_id < rows
     }
-    # A token that a file names as a plain string strips the spaces around it; one that is described
-    # by an object does as the object says.
-    plain = {
-        value
-        for name, value in _read_json(folder / "special_tokens_map.json").items()
-        if name.endswith("_token") and isinstance(value, str)
-    }
-    specials, ids = {}, {}
-    for name, value in declared.items():
+    backend = SentencePieceBackend(folder / "tokenizer.model", added)
+    config = _read_json(folder / "tokenizer_config.json")
+    mapped = _read_json(folder / "special_tokens_map.json")
+    specials: dict[str, _Special] = {}
+    ids: dict[str, int] = {}
+    for name, default in _SPECIALS.items():
+        value = mapped.get(name) or config.get(name) or default
         content = value["content"] if isinstance(value, dict) else value
         token_id = backend.id_of(content)
         if token_id is None:
@@ -231,14 +170,20 @@ def _load_sentencepiece(folder: Path) -> LlmTokenizer:
                 "hold: use the folder as it was published."
             )
         ids[name] = token_id
-        flags = value if isinstance(value, dict) else {}
+        # The original strips the spaces around a token that special_tokens_map.json names by a bare
+        # string, and does as it is told by one that is described.
+        bare = isinstance(mapped.get(name), str)
+        flags: dict[str, Any] = value if isinstance(value, dict) else {}
         specials[content] = _Special(
             token_id,
-            strip_left=bool(flags.get("lstrip")) or content in plain,
-            strip_right=bool(flags.get("rstrip")) or content in plain,
+            strip_left=bare or bool(flags.get("lstrip")),
+            strip_right=bare or bool(flags.get("rstrip")),
         )
-    for content, token_id in added.items():
-        specials.setdefault(content, _Special(token_id, strip_left=True, strip_right=True))
+    others = [*added, *_contents(mapped.get("pad_token"), mapped.get("additional_special_tokens"))]
+    for content in others:
+        token_id = backend.id_of(content)
+        if token_id is not None:
+            specials.setdefault(content, _Special(token_id, strip_left=True, strip_right=True))
     return LlmTokenizer(
         backend,
         bos_id=ids["bos_token"],
@@ -248,27 +193,37 @@ def _load_sentencepiece(folder: Path) -> LlmTokenizer:
     )
 
 
-def _load_auto(name: str, token: str | None) -> LlmTokenizer:
+def _contents(*values: Any) -> list[str]:
+    """Contents of special tokens that a file gives as strings, objects, or lists of them."""
+    flat = [each for v in values for each in (v if isinstance(v, list) else [v]) if each]
+    return [each["content"] if isinstance(each, dict) else each for each in flat]
+
+
+def _load_auto(name: str, gguf: str | None, token: str | None) -> LlmTokenizer:
     from transformers import AutoTokenizer
 
+    kwargs = {"gguf_file": gguf} if gguf else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, token=token)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tokenizer: Any = AutoTokenizer.from_pretrained(name, token=token, **kwargs)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(
-            f"No tokenizer can be read from {name} (model.llama_model): {_first_line(error)}"
+            f"No tokenizer can be read from {name} (model.llama_model): {line}"
         ) from error
-    if tokenizer.eos_token_id is None:
-        raise WeightsError(f"The tokenizer of {name} has no token that ends an answer.")
+    eos, bos = tokenizer.eos_token_id, tokenizer.bos_token_id
+    if eos is None:
+        raise WeightsError(
+            f"The tokenizer of {name} (model.llama_model) has no token that ends an answer: choose "
+            "a language model that has one."
+        )
     if "llama" in type(tokenizer).__name__.lower():
         logger.warning(
-            "%s has no tokenizer.model, so its token ids may differ from those that Llama weights "
-            "were trained with on runs of spaces and around special tokens.",
+            "%s has no tokenizer.model, so token ids may differ from those that Llama weights were "
+            "trained with, on runs of spaces and around special tokens",
             name,
         )
-    eos = tokenizer.eos_token_id
-    bos = tokenizer.bos_token_id
     return LlmTokenizer(
-        _Transformers(tokenizer),
+        TransformersBackend(tokenizer),
         bos_id=eos if bos is None else bos,
         eos_id=eos,
         specials={},
@@ -279,8 +234,8 @@ def _load_auto(name: str, token: str | None) -> LlmTokenizer:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{path} is not valid JSON ({error}): download it again.") from error
+    return content
