@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from minigpt4.common.boxes import parse_boxes
+from minigpt4.common.boxes import parse_boxes, percent_to_px
 
 if TYPE_CHECKING:
     from minigpt4.common.boxes import Box
@@ -24,7 +24,7 @@ def draw_boxes(image: Image.Image, answer: str) -> Image.Image | None:
 
     Args:
         image: The picture as the user gave it; it is not changed.
-        answer: Text with boxes ``{<x1><y1><x2><y2>}`` in per cent of width and height, phrases
+        answer: Text with boxes ``{<x1><y1><x2><y2>}`` in hundredths of width and height, phrases
             before them as ``<p>phrase</p>``.
     Returns:
         A copy of the picture, in RGB and of the same size, with the boxes and their phrases; None
@@ -54,15 +54,15 @@ def draw_boxes(image: Image.Image, answer: str) -> Image.Image | None:
 
 
 def to_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A box in per cent as the pixels of its corners, inside a picture of ``size``."""
+    """The outermost pixels of a box in hundredths, its corners in order, in a picture of ``size``.
+
+    An answer may name the corners in any order; what it means can be drawn all the same.
+    """
     width, height = size
-    x1, y1, x2, y2 = box
-    return (
-        min(round(x1 / 100 * width), width - 1),
-        min(round(y1 / 100 * height), height - 1),
-        min(round(x2 / 100 * width), width - 1),
-        min(round(y2 / 100 * height), height - 1),
-    )
+    x1, y1, x2, y2 = percent_to_px(box, width=width, height=height)
+    left, right = sorted(min(x, width - 1) for x in (x1, x2))
+    top, bottom = sorted(min(y, height - 1) for y in (y1, y2))
+    return left, top, right, bottom
 
 
 @lru_cache(maxsize=16)

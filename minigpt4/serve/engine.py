@@ -17,7 +17,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from minigpt4.common.errors import DataError
-from minigpt4.conversation.prompts import ORIGINAL_BOS, TAG_VQA, TAGS, image_instruction
+from minigpt4.conversation.prompts import (
+    IMAGE,
+    ORIGINAL_BOS,
+    TAG_VQA,
+    TAGS,
+    image_instruction,
+)
 from minigpt4.conversation.streaming import BackgroundAnswer
 from minigpt4.processors import BlipCaptionProcessor, load_image, to_rgb
 from minigpt4.tasks.predict import prompt_of
@@ -91,13 +97,15 @@ def to_question(text: str) -> str:
     through the training's text processor and loses its question mark, which ViVQA's have not.
 
     Raises:
-        DataError: Nothing is asked.
+        DataError: Nothing is asked, or the text holds the placeholder of pictures.
     """
     tag, words = split_tag(unicodedata.normalize("NFC", text))
     if tag == TAG_VQA:
         words = _clean_question(words.rstrip(" ?？"))
     if not words:
         raise DataError("the question is empty: write what you want to know.")
+    if IMAGE in words:
+        raise DataError(f"the question holds {IMAGE}, which stands for a picture: remove it.")
     return words if tag is None else f"{tag} {words}"
 
 

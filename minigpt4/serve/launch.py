@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from minigpt4.common.config import Config
 from minigpt4.common.errors import ResourceError
 from minigpt4.common.logger import setup_logging
+from minigpt4.runners.device import check_device
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_port(args.host, args.port)
     cfg = Config(args)
     choose_gpu(cfg, args.gpu_id)
+    check_device(cfg.run().device)
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
         app = make_app(cfg, Path(folder))
         url = open_page(app, host=args.host, port=args.port, share=args.share)
@@ -105,7 +107,7 @@ def make_app(cfg: Config, folder: Path) -> gr.Blocks:
         cfg: The configuration.
         folder: Where pictures with boxes are put while the demo runs.
     """
-    _stay_offline()
+    stay_offline()
     from minigpt4.serve.app import build_app
     from minigpt4.serve.engine import Engine
     from minigpt4.serve.examples import find_examples
@@ -142,7 +144,7 @@ def open_page(app: gr.Blocks, *, host: str, port: int | None, share: bool) -> st
     return f"{url} and {public}" if public else url
 
 
-def _stay_offline() -> None:
+def stay_offline() -> None:
     """Keep Gradio from reporting its use, and its check of itself from going through a proxy."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
