@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from minigpt4.common.errors import UserError
@@ -147,4 +148,6 @@ def _loader(
         prefetch_factor=_PREFETCH if workers else None,
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_main_process,
+        # Of its own, so that reading pictures does not change what a model draws.
+        generator=torch.Generator().manual_seed(0),
     )
