@@ -80,7 +80,7 @@ def test_a_person_uploads_a_picture_asks_twice_and_checks_for_defects(person, tm
     assert _texts(chat)[4] == MVTEC_PROMPT
     assert _texts(chat)[5] == DEFECT.replace("<", "&lt;").replace(">", "&gt;")
     files = [part["file"] for m in chat for part in m["content"] if part["type"] == "file"]
-    with Image.open(files[0]["path"]) as drawn:
+    with Image.open(files[0]) as drawn:
         assert drawn.size == (200, 100)
         assert drawn.convert("RGB").getpixel((20, 45)) != (255, 255, 255)
     assert person.predict(api_name="/new_chat") == []
