@@ -147,6 +147,7 @@ class RunnerBase:
             data: What to evaluate on.
             weights: Checkpoint to evaluate; None for the weights as they stand.
         """
+        self.accelerator.wait_for_everyone()  # the main process may still be writing
         if weights is not None:
             self.model.load_checkpoint(str(weights))
         figures = self.evaluate(data)
@@ -325,22 +326,22 @@ class RunnerBase:
         from accelerate.utils import gather_object
 
         rng = gather_object([rng_state()])
-        if not self.accelerator.is_main_process:
-            return
-        weights = self.model.trainable_state_dict()
-        check_finite(weights)
-        scaler = self.accelerator.scaler
-        save_training_state(
-            path,
-            {
-                "model": weights,
-                "optimizer": self.optimizer.state_dict(),
-                "config": self.config,
-                "scaler": scaler.state_dict() if scaler is not None else None,
-                "epoch": position.epoch - 1,
-                "meta": position.meta(git=self._git, rng=rng),
-            },
-        )
+        if self.accelerator.is_main_process:
+            weights = self.model.trainable_state_dict()
+            check_finite(weights)
+            scaler = self.accelerator.scaler
+            save_training_state(
+                path,
+                {
+                    "model": weights,
+                    "optimizer": self.optimizer.state_dict(),
+                    "config": self.config,
+                    "scaler": scaler.state_dict() if scaler is not None else None,
+                    "epoch": position.epoch - 1,
+                    "meta": position.meta(git=self._git, rng=rng),
+                },
+            )
+        self.accelerator.wait_for_everyone()
 
     def _record(self, kind: str, epoch: int, step: int, **values: Any) -> None:
         if self._records is not None:
