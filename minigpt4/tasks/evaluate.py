@@ -14,7 +14,14 @@ from minigpt4.common.errors import DataError
 from minigpt4.tasks import detection, vqa
 from minigpt4.tasks.defect_answers import answer_spans, parse_answer
 from minigpt4.tasks.eval_setup import EvalData, load_model, open_eval_data
-from minigpt4.tasks.predict import Prediction, PredictionLog, Spans, predict, write_json
+from minigpt4.tasks.predict import (
+    Prediction,
+    PredictionLog,
+    Spans,
+    make_folder,
+    predict,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from minigpt4.common.config import Config
@@ -103,11 +110,12 @@ def evaluate(
     """
     from minigpt4.models.generation import GenerationOptions
 
+    folder = Path(save_path if save_path is not None else cfg.run().save_path)
+    make_folder(folder)
     data = data or open_eval_data(cfg, name, blank=blank)
     model = model if model is not None else load_model(cfg)
     if cache is not None:
         _use_cache(data, model, cache)
-    folder = Path(save_path if save_path is not None else cfg.run().save_path)
     kind = _KINDS[data.kind]
     search = GenerationOptions(max_new_tokens=data.settings.max_new_tokens)
     run = _identity(cfg, data, model, search)
