@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from minigpt4.common.settings import ModelSettings
-from minigpt4.conversation.conversation import CONV_VISION_minigptv2, Chat
+from minigpt4.conversation.conversation import Chat, CONV_VISION_minigptv2
 from minigpt4.models.minigpt_v2 import MiniGPTv2
 from minigpt4.processors import Blip2ImageEvalProcessor
 from minigpt4.serve.engine import AnswerOptions, Engine
