@@ -114,7 +114,6 @@ class RecordDataset(Dataset[Sample]):
                 sample = self._sample(draw._replace(row=(draw.row + step) % len(self)))
             except BrokenPictureError as error:
                 broken.append(str(error))
-                logger.warning("%s; the next sample is used (on_broken: skip)", error)
                 continue
             if broken:
                 sample.meta["skipped"] = broken
@@ -206,7 +205,7 @@ class RecordDataset(Dataset[Sample]):
                 f"{self.name}, {self._table.place(number)}: {error}"
                 + (
                     f" To train without it set datasets.{self.name}.build_info.on_broken=skip."
-                    if self.training
+                    if self.training and self.spec.on_broken == "error"
                     else ""
                 )
             ) from error

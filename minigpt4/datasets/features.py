@@ -7,17 +7,15 @@ is named after what else the values depend on (encoder weights, image processor,
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from minigpt4.common.errors import DataError, ResourceError
 from minigpt4.common.logger import progress
 from minigpt4.datasets.feature_store import DiskStore, FeatureStore, MemoryStore
+from minigpt4.datasets.loaders import leave_signals_to_the_main_process
 from minigpt4.datasets.pictures import BLANK, load_picture
 
 logger = logging.getLogger(__name__)
@@ -181,9 +180,12 @@ class FeatureCache:
             batch_size=batch_size,
             num_workers=num_workers,
             collate_fn=list,
+            worker_init_fn=leave_signals_to_the_main_process,
+            generator=torch.Generator().manual_seed(0),
         )
         encoded = unsaved = 0
-        with progress(total=len(todo), desc="Encoding pictures", unit="picture") as bar:
+        bar = progress(total=len(todo), desc="Encoding pictures", unit="picture")
+        try:
             for batch in reader:
                 bar.update(len(batch))
                 self._broken.update({todo[key]: v for key, v in batch if isinstance(v, str)})
@@ -201,6 +203,11 @@ class FeatureCache:
                 if unsaved >= _SAVE_EVERY:
                     self._store.save()
                     unsaved = 0
+        finally:
+            bar.close()
+            # Ctrl-C or a full disk: what was encoded so far is kept.
+            if unsaved:
+                self._store.save()
         return encoded
 
     def _convert(self, features: Tensor) -> Tensor:
@@ -223,8 +230,6 @@ class FeatureCache:
                     "free at %s",
                     need / _GIB, free / _GIB, self._store.folder,
                 )  # fmt: skip
-                if not len(self._store):
-                    shutil.rmtree(self._store.folder)
                 return False
         self._store.reserve(count, shape, self._dtype)
         return True
@@ -236,7 +241,7 @@ class FeatureCache:
             return
         self._store.folder.mkdir(parents=True, exist_ok=True)
         with (self._store.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _lock(lock)
             self._store.load()
             yield
 
@@ -276,6 +281,15 @@ class _Pictures(Dataset[tuple[str, Tensor | str]]):
             return key, self._processor(load_picture(path))
         except DataError as error:
             return key, str(error)
+
+
+def _lock(file: IO[str]) -> None:
+    """Wait until no other process holds the file's lock; it ends with the file."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where one process at a time is the user's to see to
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _name(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from minigpt4.datasets.base import Draw, RecordDataset
 from minigpt4.datasets.collate import collate
 from minigpt4.datasets.sampling import MixedBatchSampler, MixedDraw
 from minigpt4.datasets.schema import Batch
+
+logger = logging.getLogger(__name__)
 
 _MOST_WORKERS = 8
 _PREFETCH = 4
@@ -48,17 +51,25 @@ class BatchLoader(DataLoader[Batch]):
         Raises:
             UserError: The mistake that a data set found while reading.
         """
+        broken: set[str] = set()
         for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
+            for meta in batch["meta"]:
+                for reason in meta.get("skipped", ()):
+                    if reason not in broken:
+                        logger.warning("%s The next sample is used (on_broken: skip).", reason)
+                        broken.add(reason)
             yield batch
+        if broken:
+            logger.warning("%d pictures could not be read and were replaced", len(broken))
 
 
 def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _leave_signals_to_the_main_process(worker: int) -> None:
+def leave_signals_to_the_main_process(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; the main one still wants its batches then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -68,7 +79,9 @@ def worker_count(asked: int) -> int:
     """Loader processes: as asked, or by the machine when negative (one core left to train)."""
     if asked >= 0:
         return asked
-    return max(0, min(_MOST_WORKERS, len(os.sched_getaffinity(0)) - 1))
+    can_tell = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if can_tell else os.cpu_count() or 1
+    return max(0, min(_MOST_WORKERS, cores - 1))
 
 
 def train_loader(
@@ -147,7 +160,7 @@ def _loader(
         num_workers=workers,
         prefetch_factor=_PREFETCH if workers else None,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=leave_signals_to_the_main_process,
         # Of its own, so that reading pictures does not change what a model draws.
         generator=torch.Generator().manual_seed(0),
     )

@@ -93,9 +93,7 @@ class TestDisk:
         expected = pixels(features.load_picture(pictures[2])).reshape(3, 16).half()
         assert torch.equal(store[pictures[2]], expected)
 
-    def test_an_interrupted_run_goes_on(self, tmp_path, pictures, monkeypatch):
-        monkeypatch.setattr(features, "_SAVE_EVERY", 2)
-
+    def test_an_interrupted_run_goes_on(self, tmp_path, pictures):
         class Stops(Encoder):
             def __call__(self, images):
                 if self.seen == 4:

@@ -1,6 +1,6 @@
 """Samples to batches to loaders."""
 
-import multiprocessing
+import pickle
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from conftest import open_train, write_json
 from minigpt4.common.errors import DataError
 from minigpt4.datasets.collate import collate
 from minigpt4.datasets.loaders import eval_loader, train_loader, worker_count
-from minigpt4.datasets.sampling import MixedBatchSampler, one_pass_steps
+from minigpt4.datasets.sampling import MixedBatchSampler, MixedDraw, one_pass_steps
 from minigpt4.datasets.schema import CONNECT_SYM, Sample, Turn
 
 
@@ -147,13 +147,13 @@ class TestLoaders:
         assert seen(datasets, num_workers=2) == alone
         assert seen(datasets, num_workers=1, start_step=5, num_steps=7) == alone[5:]
 
-    def test_datasets_can_be_sent_to_spawned_processes(self, vivqa):
+    def test_data_sets_can_be_sent_to_other_processes(self, vivqa):
         dataset = open_train("vivqa", vivqa / "train.csv", vivqa / "images")
-        loader = train_loader(
-            [dataset], batch_sizes=[2], ratios=[1], seed=0, num_steps=2, num_workers=1
-        )
-        loader.multiprocessing_context = multiprocessing.get_context("spawn")
-        assert [b["image"].shape for b in loader] == [(2, 3, 16, 16)] * 2
+        loader = eval_loader(dataset, batch_size=2)
+        sent = pickle.loads(pickle.dumps((loader.dataset, loader.worker_init_fn)))[0]
+        batch = sent.__getitems__([MixedDraw(0, 1, 0)])
+        assert batch["answer"] == ["màu đỏ 1"]
+        assert torch.equal(batch["image"][0], dataset[1].image)
 
     @pytest.mark.parametrize("num_workers", [0, 1])
     def test_a_broken_picture_gives_one_sentence_from_any_process(self, vivqa, num_workers):
@@ -162,6 +162,17 @@ class TestLoaders:
         with pytest.raises(DataError, match=r"000000000003\.jpg") as error:
             list(eval_loader(dataset, batch_size=2, num_workers=num_workers))
         assert "Traceback" not in str(error.value)
+
+    def test_skipped_pictures_are_counted_whoever_read_them(self, vivqa, caplog):
+        dataset = open_train("vivqa", vivqa / "train.csv", vivqa / "images", on_broken="skip")
+        (vivqa / "images/000000000003.jpg").write_bytes(b"no")
+        kwargs = {"batch_sizes": [4], "ratios": [1], "seed": 0, "num_steps": 6, "num_workers": 1}
+        batches = list(train_loader([dataset], **kwargs))
+        assert all(len(batch["sample_id"]) == 4 for batch in batches)
+        assert "3-3" not in {name for batch in batches for name in batch["sample_id"]}
+        lines = [record.getMessage() for record in caplog.records]
+        assert sum("000000000003.jpg" in line for line in lines) == 1
+        assert "1 pictures could not be read and were replaced" in lines
 
     def test_evaluation_sees_every_sample_once_in_order(self, vivqa):
         dataset = open_train("vivqa", vivqa / "train.csv", vivqa / "images")

@@ -255,7 +255,8 @@ class TestOwnData:
         }
         path = write_json(tmp_path / "t.json", [row])
         info = {
-            "annotations": {"train": {"storage": str(path)}},
+            "annotations": {"train": {"storage": [str(path)], "url": ["x"]}},
+            "images": {"storage": str(tmp_path)},
             "image": None,
             "prompts": "{instances[0][instruction_with_input]} {instances[0][constraints]}",
             "answer": "{instances[0][output]}",
