@@ -67,6 +67,8 @@ class ModelSettings:
 
     ckpt: str = ""
     """Checkpoint (.pth or .safetensors) with the trained parts; empty for none."""
+    task_ckpt: dict[str, str] = field(default_factory=dict)
+    """The demo's checkpoints of single tasks, others use ckpt: ``{detection: FILE}``."""
     prompt_template: str = "[INST] {} [/INST]"
     """What an instruction is wrapped in."""
     prompt_style: str | None = None

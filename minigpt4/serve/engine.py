@@ -7,7 +7,7 @@ import re
 import threading
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from minigpt4.conversation.prompts import (
 )
 from minigpt4.conversation.streaming import BackgroundAnswer
 from minigpt4.processors import BlipCaptionProcessor, load_image, to_rgb
+from minigpt4.serve.task_weights import TaskWeights
 from minigpt4.tasks.predict import prompt_of
 
 logger = logging.getLogger(__name__)
@@ -115,11 +116,18 @@ class Engine:
     Args:
         model: A loaded model, in evaluation mode and on its device.
         vis_processor: Picture to pixel values (3, S, S).
+        task_ckpt: Tasks that answer with a checkpoint of their own; see ``TaskWeights``.
     """
 
-    def __init__(self, model: Any, vis_processor: Callable[[Image.Image], Tensor]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        vis_processor: Callable[[Image.Image], Tensor],
+        task_ckpt: Mapping[str, str] | None = None,
+    ) -> None:
         self.model = model
         self._vis_processor = vis_processor
+        self._weights = TaskWeights(model, task_ckpt)
         self._lock = threading.Lock()
 
     def open(self, picture: str | Path | Image.Image | None = None) -> Session:
@@ -154,9 +162,7 @@ class Engine:
         Raises:
             DataError: Nothing is asked, or a task is named but there is no picture.
         """
-        question = to_question(text)
-        if session.image is None and split_tag(question)[0] is not None:
-            raise DataError("there is no picture yet: upload one first.")
+        question = self._question(session, text)
         turns = session.turns if options.remember else []
         room = self._context(options)
         for skipped in range(len(turns) + 1):
@@ -184,14 +190,14 @@ class Engine:
             DataError: Nothing is asked, or a task is named but there is no picture.
         """
         options = options or AnswerOptions()
-        texts = self.prompt(session, text, options)
-        work = BackgroundAnswer(lambda tell: self._generate(session, texts, options, tell))
+        question = self._question(session, text)
+        work = BackgroundAnswer(lambda tell: self._generate(session, question, options, tell))
         try:
             yield from work
             answer = work.result
         finally:
             work.stop()
-        session.turns.append(Exchange(to_question(text), answer))
+        session.turns.append(Exchange(question, answer))
         yield answer
 
     def answer(self, session: Session, text: str, options: AnswerOptions | None = None) -> str:
@@ -201,12 +207,14 @@ class Engine:
     def _generate(
         self,
         session: Session,
-        texts: Sequence[str],
+        question: str,
         options: AnswerOptions,
         tell: Callable[[str], None],
     ) -> str:
         with self._lock:
             tell("")  # ends here when the user has left while others were answered
+            self._weights.use(split_tag(question)[0])
+            texts = self.prompt(session, question, options)
             sample = options.temperature > 0 and options.num_beams == 1
             generations = self.model.generate_scored(
                 texts=[texts],
@@ -220,6 +228,12 @@ class Engine:
                 repetition_penalty=options.repetition_penalty,
             )
         return generations[0].text
+
+    def _question(self, session: Session, text: str) -> str:
+        question = to_question(text)
+        if session.image is None and split_tag(question)[0] is not None:
+            raise DataError("there is no picture yet: upload one first.")
+        return question
 
     def _texts(self, session: Session, turns: Sequence[Exchange], question: str) -> list[str]:
         questions = [*(turn.question for turn in turns), question]

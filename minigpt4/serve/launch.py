@@ -116,8 +116,10 @@ def make_app(cfg: Config, folder: Path) -> gr.Blocks:
 
     examples = find_examples(cfg)
     vis_processor, _ = build_processors(cfg, "")
-    engine = Engine(load_model(cfg), vis_processor)
-    ckpt = Path(cfg.model_cfg.ckpt).name or "no checkpoint"
+    settings = cfg.model()
+    engine = Engine(load_model(cfg), vis_processor, settings.task_ckpt)
+    files = dict.fromkeys([settings.ckpt, *settings.task_ckpt.values()])
+    ckpt = ", ".join(Path(file).name for file in files if file) or "no checkpoint"
     return build_app(
         Desk(engine, folder),
         note=f"{ckpt} · {cfg.run_cfg.device}",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from minigpt4.common.errors import ConfigError, WeightsError
 from minigpt4.common.settings import ModelSettings
 from minigpt4.conversation.conversation import Chat, CONV_VISION_minigptv2
 from minigpt4.models.minigpt_v2 import MiniGPTv2
@@ -16,8 +17,7 @@ PARITY = Path(__file__).parent.parent / "fixtures" / "parity"
 SIZE = 448
 
 
-@pytest.fixture(scope="module")
-def engine():
+def _model(ckpt="state_dict.pt", **changes):
     settings = ModelSettings(
         image_size=SIZE,
         vit_config={"embed_dim": 64, "depth": 2, "num_heads": 4, "mlp_ratio": 4.3637},
@@ -27,11 +27,15 @@ def engine():
         chat_template=True,
         end_sym="</s>",
         max_txt_len=500,
-        ckpt=str(PARITY / "state_dict.pt"),
-        prompt_style="training",
+        ckpt=str(PARITY / ckpt),
+        **({"prompt_style": "training"} | changes),
     )
-    model = MiniGPTv2(settings, torch.device("cpu")).eval()
-    return Engine(model, Blip2ImageEvalProcessor(SIZE))
+    return MiniGPTv2(settings, torch.device("cpu")).eval()
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return Engine(_model(), Blip2ImageEvalProcessor(SIZE))
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +122,37 @@ def test_a_long_context_loses_its_beginning(engine, picture):
     chat.ask("màu gì", talk)
     prepared = chat.answer_prepare(talk, pictures, max_new_tokens=10, max_length=20)
     assert prepared["inputs_embeds"].shape == (1, 10, 64)
+
+
+def test_each_task_answers_with_its_own_checkpoint(picture):
+    other = str(PARITY / "original_checkpoint_1.pth")
+    base, tuned = _model(), _model()
+    tuned.load_checkpoint(other)
+    both = Engine(_model(), Blip2ImageEvalProcessor(SIZE), {"detection": other})
+    alone = {
+        "[vqa] màu gì": Engine(base, Blip2ImageEvalProcessor(SIZE)),
+        "[detection] màu gì": Engine(tuned, Blip2ImageEvalProcessor(SIZE)),
+    }
+    session = both.open(picture)
+    options = AnswerOptions(max_new_tokens=12, remember=False)
+    answers = {}
+    for question in [*alone, *alone]:
+        engine = alone[question]
+        answers[question] = engine.answer(engine.open(picture), question, options)
+        assert both.answer(session, question, options) == answers[question]
+    state = both.model.trainable_state_dict()
+    assert all(torch.equal(value, tuned.state_dict()[name]) for name, value in state.items())
+    both.answer(session, "[vqa] màu gì", options)
+    state = both.model.trainable_state_dict()
+    assert all(torch.equal(value, base.state_dict()[name]) for name, value in state.items())
+    assert any(not torch.equal(value, tuned.state_dict()[name]) for name, value in state.items())
+
+
+def test_a_task_that_does_not_exist_and_an_encoder_that_trains_are_refused():
+    with pytest.raises(ConfigError, match="'vaq'; known: vqa"):
+        Engine(_model(), Blip2ImageEvalProcessor(SIZE), {"vaq": "x.pth"})
+    with pytest.raises(WeightsError, match=r"none\.pth"):
+        Engine(_model(), Blip2ImageEvalProcessor(SIZE), {"vqa": "none.pth"})
+    trains = _model(freeze_vit=False)
+    with pytest.raises(ConfigError, match="freeze_vit"):
+        Engine(trains, Blip2ImageEvalProcessor(SIZE), {"vqa": "none.pth"})
