@@ -22,12 +22,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     from minigpt4.common.config import Config
+    from minigpt4.common.distributed import is_main
     from minigpt4.common.logger import setup_logging
     from minigpt4.runners import run_training
 
     setup_logging()
     result = run_training(Config(args))
-    sys.stdout.write(f"Checkpoints, log and curves: {result.output_dir}\n")
+    if is_main():
+        sys.stdout.write(f"Checkpoints, log and curves: {result.output_dir}\n")
 
 
 if __name__ == "__main__":

@@ -69,11 +69,15 @@ def choose_precision(device: torch.device, *, amp: bool) -> Precision:
     return Precision(mixed="no", reason=f"this {device.type} gains nothing from mixed precision")
 
 
-def build_accelerator(run: RunSettings) -> tuple[Accelerator, Precision]:
+def build_accelerator(run: RunSettings, *, unused: bool = False) -> tuple[Accelerator, Precision]:
     """Accelerate on the device of ``run``, one process a launcher's rank.
 
     The gradient is accumulated by the runner itself, so accelerate's own division stays at 1.
 
+    Args:
+        run: ``device`` and ``amp`` are looked at.
+        unused: Some batches leave trained parameters without a gradient (a projection, when there
+            are no pictures), which several processes must know.
     Raises:
         ResourceError: The device does not exist.
     """
@@ -90,10 +94,7 @@ def build_accelerator(run: RunSettings) -> tuple[Accelerator, Precision]:
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=precision.mixed,
-        # A batch without pictures leaves the projection without a gradient.
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-        ],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
     )
     return accelerator, precision
 

@@ -13,7 +13,7 @@ from minigpt4.common.errors import ConfigError, WeightsError
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import ModelSettings, RunSettings
 from minigpt4.runners.checkpointing import position_of, read_checkpoint
-from minigpt4.runners.device import Precision, build_accelerator
+from minigpt4.runners.device import Precision, build_accelerator, check_device
 from minigpt4.runners.features import cache_features, fit_statistics
 from minigpt4.runners.records import check_log_packages
 from minigpt4.runners.resume import take_over, warn_of_differences
@@ -45,7 +45,7 @@ def run_training(cfg: Config) -> TrainResult:
     run = cfg.run()
     _check_settings(run)
     check_log_packages(run)
-    accelerator, precision = build_accelerator(run)
+    check_device(run.device)
     _check_weights(cfg.model())
     checkpoint = _checkpoint_to_resume(run)
     seed_everything(run.seed)
@@ -53,6 +53,8 @@ def run_training(cfg: Config) -> TrainResult:
     train = task.build_datasets(cfg, run.train_splits)
     valid = task.build_datasets(cfg, run.valid_splits) if run.valid_splits else []
     test = task.build_datasets(cfg, run.test_splits) if run.test_splits else []
+    text_only = any(each.dataset.spec.image is None for each in train)
+    accelerator, precision = build_accelerator(run, unused=text_only)
     share: dict[str, Any] = {
         "rank": accelerator.process_index,
         "world_size": accelerator.num_processes,
@@ -85,14 +87,16 @@ def run_training(cfg: Config) -> TrainResult:
     try:
         if run.evaluate:
             runner.test(task.evaluation_data(run, [*valid, *test], **share))
-            return runner.result
-        result: TrainResult = runner.train()
-        if test:
-            best = result.best_checkpoint
-            runner.test(task.evaluation_data(run, test, **share), weights=best)
-        return result
+        else:
+            runner.train()
+            if test:
+                best = runner.result.best_checkpoint
+                runner.test(task.evaluation_data(run, test, **share), weights=best)
     finally:
         runner.close()
+    accelerator.end_training()
+    result: TrainResult = runner.result
+    return result
 
 
 def _resume(

@@ -102,7 +102,8 @@ def evaluate(
         name: The entry.
         model: A loaded model to use; None loads the configuration's.
         data: The opened entry; None opens it (before the model is loaded).
-        cache: The encoder's outputs of pictures; those that are missing are added.
+        cache: The encoder's outputs of pictures; those that are missing are added. None keeps them
+            as ``run.feature_cache`` says.
         blank: Replace every picture by a plain grey one: what is left is guessing from the text.
         save_path: Folder of the files; None for ``run.save_path``.
         resample: Ask again, sampling, where a detection cannot be read.
@@ -114,6 +115,8 @@ def evaluate(
     make_folder(folder)
     data = data or open_eval_data(cfg, name, blank=blank)
     model = model if model is not None else load_model(cfg)
+    if cache is None:
+        cache = _own_cache(cfg, data, model)
     if cache is not None:
         _use_cache(data, model, cache)
     kind = _KINDS[data.kind]
@@ -171,6 +174,7 @@ def evaluate_dataset(
     max_new_tokens: int,
     *,
     indices: Sequence[int] | None = None,
+    gather: Callable[[list[Prediction]], list[Prediction]] | None = None,
 ) -> dict[str, float]:
     """The figures of a data set without files, for validation while training.
 
@@ -181,6 +185,7 @@ def evaluate_dataset(
         batch_size: Samples a generation step.
         max_new_tokens: Longest answer in tokens.
         indices: Only these samples.
+        gather: Joins this process's predictions with those of others on their share.
     """
     from minigpt4.models.generation import GenerationOptions
 
@@ -193,6 +198,8 @@ def evaluate_dataset(
         indices=indices,
         style="training",  # also where training began from a checkpoint of the original
     )
+    if gather is not None:
+        predictions = gather(predictions)
     metrics = _score(kind, predictions, "confidence")
     return {
         name: float(value)
@@ -205,6 +212,21 @@ def _score(kind: str, predictions: Sequence[Prediction], score: str) -> dict[str
     if kind == "detection":
         return detection.score_detection(predictions, score=score)
     return vqa.score_vqa(predictions)
+
+
+def _own_cache(cfg: Config, data: EvalData, model: Any) -> FeatureCache | None:
+    from minigpt4.datasets.features import FeatureCache
+    from minigpt4.runners.features import cache_root
+
+    mode = cfg.run().feature_cache
+    if mode == "off":
+        return None
+    return FeatureCache(
+        mode,  # type: ignore[arg-type]
+        None if mode == "memory" else cache_root(),
+        encoder_fingerprint=model.visual_encoder.fingerprint(),
+        processor_fingerprint=data.vis_processor.fingerprint(),
+    )
 
 
 def _use_cache(data: EvalData, model: Any, cache: FeatureCache) -> None:

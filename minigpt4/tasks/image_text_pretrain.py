@@ -162,6 +162,9 @@ class ImageTextPretrainTask(BaseTask):
 
     def evaluation_figures(self, model: Any, data: EvaluationData) -> dict[str, float]:
         """The metric of each question or defect data set on the model's answers."""
+        from accelerate.utils import gather_object
+
+        from minigpt4.common.distributed import rank, world_size
         from minigpt4.tasks.evaluate import PRIMARY_METRIC, evaluate_dataset
 
         figures = {}
@@ -174,6 +177,8 @@ class ImageTextPretrainTask(BaseTask):
                 each.kind,
                 each.settings.batch_size,
                 _ANSWER_TOKENS[each.kind],
+                indices=range(rank(), len(each.dataset), world_size()),
+                gather=gather_object if world_size() > 1 else None,
             )
             name = PRIMARY_METRIC[each.kind]
             if name in metrics:
