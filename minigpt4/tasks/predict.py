@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class Prediction:
         id: The sample's.
         answer: As the model gave it.
         finished: The model ended its answer itself; it was not cut at the length limit.
-        probability: Of the whole answer: the product over its tokens.
+        probability: Of the whole answer: the product over its tokens, its end included.
         probabilities: Of its named parts, such as ``label``.
         question: The instruction without the chat template and the picture's place.
         reference: The answer that training would ask for.
@@ -160,7 +161,7 @@ def _predict_batch(
             id=batch["sample_id"][i],
             answer=made.text,
             finished=made.finished,
-            probability=span_probability(made, 0, len(made.text)),
+            probability=math.exp(made.logprob),
             probabilities={
                 name: span_probability(made, start, end)
                 for name, (start, end) in (spans(made.text) if spans else {}).items()

@@ -31,6 +31,11 @@ ROWS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)  # the encoder's weights are drawn
+
+
 @pytest.fixture
 def arguments(tmp_path):
     """Command-line words of an evaluation with the tiny model, and options added to them."""
@@ -128,6 +133,16 @@ def test_an_answer_does_not_depend_on_its_batch_or_on_the_cache(arguments, tmp_p
     for one, other in zip(alone.predictions, together.predictions, strict=True):
         assert one.probability == pytest.approx(other.probability, rel=1e-3)
         assert 0 < one.probability < 1
+
+
+def test_features_are_kept_where_the_configuration_says(arguments, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIGPT4_CACHE", str(tmp_path / "cache"))
+    cfg = Config(arguments("run.feature_cache=disk"))
+    model = load_model(cfg)
+    evaluate(cfg, "vivqa", model=model, report=False)
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
+    monkeypatch.setattr(model, "encode_image_features", None)  # nothing is left to encode
+    evaluate(cfg, "vivqa", model=model, report=False)
 
 
 def test_the_script_from_checkpoint_to_accuracy(arguments, tmp_path, capsys):
