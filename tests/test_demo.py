@@ -2,12 +2,15 @@
 
 import argparse
 import re
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from minigpt4.common.config import Config
@@ -161,3 +164,46 @@ def test_gpu_id_is_passed_over_on_the_cpu_with_a_word(caplog):
 def _config(name, *options):
     cfg_path = str(ROOT / "eval_configs" / f"{name}.yaml")
     return Config(argparse.Namespace(cfg_path=cfg_path, options=list(options)))
+
+
+def test_the_command_serves_a_real_model_until_ctrl_c(tmp_path):
+    from gradio_client import Client, handle_file
+
+    parity = ROOT / "tests" / "fixtures" / "parity"
+    model = {
+        "image_size": 448,
+        "vit_config": {"embed_dim": 64, "depth": 2, "num_heads": 4, "mlp_ratio": 4.3637},
+        "vit_weights": "random",
+        "llama_model": str(parity / "tiny_llama_vi1000"),
+        "lora_r": 8,
+        "chat_template": True,
+        "end_sym": "</s>",
+        "ckpt": str(parity / "state_dict.pt"),
+        "task_ckpt": {"detection": str(parity / "original_checkpoint_1.pth")},
+    }
+    config = tmp_path / "demo.yaml"
+    config.write_text(yaml.safe_dump({"model": model, "run": {"device": "cpu"}}))
+    command = [sys.executable, "demo_v2.py", "--cfg-path", str(config), "--gpu-id", "0"]
+    demo = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # A shell may have started the tests with Ctrl-C ignored, which children would inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        line = demo.stdout.readline()
+        url = re.match(r"The demo is at (http://127\.0\.0\.1:\d+/)", line)[1]
+        client = Client(url, verbose=False)
+        client.predict(handle_file(_picture(tmp_path, "white")), api_name="/picture")
+        chat, _ = client.predict("[vqa]", "màu gì", 0, 8, 1, False, api_name="/ask")
+        assert len(_texts(chat)) == 2
+        assert "⚠" not in _texts(chat)[1]
+        client.close()
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(timeout=60) == 0
+    finally:
+        demo.kill()
+        demo.stdout.close()

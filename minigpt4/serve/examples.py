@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minigpt4.common.errors import UserError
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PER_DATASET = 5
+PER_DATASET = 4
+_LOOKED_AT = 40
+"""Samples looked at for that, for each of them is read with its picture."""
 
 
 class Example(NamedTuple):
@@ -31,15 +35,26 @@ class Example(NamedTuple):
     question: str
 
 
-def find_examples(cfg: Config) -> list[Example]:
-    """A few samples of each entry of ``evaluation_datasets`` whose files are there."""
+def find_examples(cfg: Config, folder: Path) -> list[Example]:
+    """A few samples of each entry of ``evaluation_datasets`` whose files are there.
+
+    Args:
+        cfg: The configuration.
+        folder: Where copies of the pictures are put: the page may serve these and no others.
+    """
     found: list[Example] = []
     for name in cfg.eval_dataset_names:
         try:
             found += _of_dataset(cfg, name)
         except UserError as error:
             logger.info("no examples of %s: %s", name, error)
-    return found
+    return [_copied(example, folder, number) for number, example in enumerate(found)]
+
+
+def _copied(example: Example, folder: Path, number: int) -> Example:
+    target = folder / f"example-{number}{Path(example.picture).suffix}"
+    shutil.copyfile(example.picture, target)
+    return example._replace(picture=str(target))
 
 
 def _of_dataset(cfg: Config, name: str) -> list[Example]:
@@ -47,7 +62,7 @@ def _of_dataset(cfg: Config, name: str) -> list[Example]:
     from minigpt4.tasks.eval_setup import open_eval_data
 
     data = open_eval_data(cfg, name)
-    step = max(1, len(data.dataset) // 200)
+    step = max(1, len(data.dataset) // _LOOKED_AT)
     picked: dict[Any, Example] = {}
     for index in range(0, len(data.dataset), step):
         sample = data.dataset[index]

@@ -105,7 +105,7 @@ def make_app(cfg: Config, folder: Path) -> gr.Blocks:
 
     Args:
         cfg: The configuration.
-        folder: Where pictures with boxes are put while the demo runs.
+        folder: Where examples and pictures with boxes are put while the demo runs.
     """
     stay_offline()
     from minigpt4.serve.app import build_app
@@ -114,7 +114,7 @@ def make_app(cfg: Config, folder: Path) -> gr.Blocks:
     from minigpt4.serve.visit import Desk
     from minigpt4.tasks.eval_setup import build_processors, load_model
 
-    examples = find_examples(cfg)
+    examples = find_examples(cfg, folder)
     vis_processor, _ = build_processors(cfg, "")
     settings = cfg.model()
     engine = Engine(load_model(cfg), vis_processor, settings.task_ckpt)
