@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigpt4.common.errors import ConfigError, DataError
+from minigpt4.common.errors import ConfigError, DataError, WeightsError
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import EvalDatasetSettings
 
@@ -110,8 +111,11 @@ def load_model(cfg: Config) -> Any:
     device = check_device(cfg.run().device)
     settings = cfg.model()
     if not settings.ckpt:
-        logger.warning(
-            "model.ckpt is empty: the model is evaluated as it is, without trained weights"
+        logger.warning("model.ckpt is empty: the model answers as it is, without trained weights")
+    elif not Path(settings.ckpt).expanduser().is_file():  # before the language model is read
+        raise WeightsError(
+            f"The checkpoint {settings.ckpt} (model.ckpt) does not exist: correct the path, name a "
+            "run's checkpoint_<epoch>.pth, or see ckpt/README.md for the pre-trained one."
         )
     model = registry.get_model_class(settings.arch).from_config(cfg.model_cfg, device)
     report = model.load_report

@@ -1,9 +1,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from scripted import generation, part, said
 
+from minigpt4.common.metrics import Detections
 from minigpt4.models.generation import span_probability
 from minigpt4.tasks.defect_answers import DEFECT, NOT_DEFECT, answer_spans, parse_answer
 from minigpt4.tasks.detection import (
@@ -14,7 +17,12 @@ from minigpt4.tasks.detection import (
     score_detection,
     summary,
 )
-from minigpt4.tasks.original_mvtec import original_id, original_map, original_protocol
+from minigpt4.tasks.original_mvtec import (
+    original_id,
+    original_map,
+    original_protocol,
+    torchmetrics_map,
+)
 
 ORIGINAL = json.loads(
     (Path(__file__).parents[1] / "fixtures/scoring/original.json").read_text("utf-8")
@@ -27,6 +35,39 @@ def test_the_originals_scoring_to_the_digit(case):
     values = ORIGINAL["mvtec_scoring"][case]
     result = original_map(values["items"], values["pred"])
     assert {key: result[key] for key in values["result"]} == values["result"]
+
+
+def test_the_originals_figures_are_torchmetrics_own():
+    # Whole-numbered boxes: overlaps and recalls often fall on a threshold exactly.
+    torchmetrics = pytest.importorskip("torchmetrics.detection.mean_ap")
+    random = np.random.default_rng(0)
+    predicted, true = [], []
+    for _ in range(150):
+        corner, size = random.integers(0, 50, (2, 2)), random.integers(3, 50, (2, 2))
+        boxes = np.concatenate([corner, corner + size], axis=1)
+        near = boxes + random.integers(-2, 3, (2, 4))
+        scores = random.integers(1, 5, 2) / 4
+        predicted.append(
+            Detections(near.tolist(), random.integers(-1, 2, 2).tolist(), scores.tolist())
+        )
+        true.append(Detections(boxes.tolist(), random.integers(0, 2, 2).tolist()))
+    metric = torchmetrics.MeanAveragePrecision(class_metrics=True)
+    metric.update(
+        [
+            {
+                "boxes": torch.tensor(each.boxes).float(),
+                "labels": torch.tensor(each.labels),
+                "scores": torch.tensor(each.scores),
+            }
+            for each in predicted
+        ],
+        [
+            {"boxes": torch.tensor(each.boxes).float(), "labels": torch.tensor(each.labels)}
+            for each in true
+        ],
+    )
+    expected = {key: value.tolist() for key, value in metric.compute().items()}
+    assert torchmetrics_map(predicted, true) == expected
 
 
 @pytest.mark.parametrize(
