@@ -117,14 +117,6 @@ def _resume(
 
 
 def _check_settings(run: RunSettings) -> None:
-    for key in ("max_epoch", "accum_grad_iters", "log_freq"):
-        if getattr(run, key) < 1:
-            raise ConfigError(f"run.{key} is {getattr(run, key)}; it must be at least 1.")
-    if run.iters_per_epoch is not None and run.iters_per_epoch < 1:
-        raise ConfigError(
-            f"run.iters_per_epoch is {run.iters_per_epoch}; it must be at least 1, or null for one "
-            "pass over the data."
-        )
     if run.evaluate and not [*run.valid_splits, *run.test_splits]:
         raise ConfigError(
             "run.evaluate is True but run.valid_splits and run.test_splits are empty: name a split "
