@@ -16,7 +16,7 @@ from toy_run import ToyModel, make_runner, samples, toy_data, weights_of
 from minigpt4.common.checkpoint import load_checkpoint_file
 from minigpt4.common.errors import ResourceError, TrainingError
 from minigpt4.datasets.schema import Batch
-from minigpt4.runners import runner_base
+from minigpt4.runners import device, runner_base
 from minigpt4.runners.records import read_records
 from minigpt4.tasks.base import BaseTask, EvaluationData
 
@@ -120,6 +120,34 @@ def test_the_best_checkpoint_is_that_of_the_best_epoch(tmp_path: Path) -> None:
     assert best.extra["epoch"] == 1
     assert best.extra["meta"]["best"] == {"epoch": 1, "score": [0.7]}
     assert_same(best.model, load_checkpoint_file(tmp_path / "checkpoint_1.pth").model)
+
+
+def test_mixed_precision_computes_in_bf16_and_is_taken_off_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: True)
+    kinds = set()
+
+    class Looking(BaseTask):
+        def training_loss(self, model: Any, batch: Batch) -> Tensor:
+            hook = runner.model.llama_proj.register_forward_hook(
+                lambda module, inputs, output: kinds.add(output.dtype)
+            )
+            loss = super().training_loss(model, batch)
+            hook.remove()
+            return loss
+
+    runner = make_runner(tmp_path, task=Looking(), amp=True, max_epoch=6)
+    runner.train()
+    assert kinds == {torch.bfloat16}
+    values = list(losses(tmp_path).values())
+    assert sum(values[-5:]) < 0.8 * sum(values[:5])
+    assert all(value.dtype == torch.float32 for value in weights_of(runner).values())
+    runner.close()
+    with torch.no_grad():
+        loss = runner.model(samples(0, 2), reduction="none")["loss"]
+        logits = runner.model.llama_proj(torch.ones(1, 8))
+    assert loss.dtype == logits.dtype == torch.float32
 
 
 # What it writes.
