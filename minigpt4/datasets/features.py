@@ -40,6 +40,12 @@ _HASH_THREADS = 4
 _GIB = 1024**3
 
 
+def cache_root() -> Path:
+    """Where features are kept on disk: ``$MINIGPT4_CACHE`` or ``~/.cache/minigpt4``."""
+    base = os.environ.get("MINIGPT4_CACHE") or Path.home() / ".cache" / "minigpt4"
+    return Path(base) / "features"
+
+
 @dataclass(frozen=True, slots=True)
 class BuildReport:
     """What ``FeatureCache.build`` did.

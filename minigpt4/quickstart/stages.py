@@ -89,8 +89,7 @@ def run_quickstart(settings: QuickSettings) -> Outcome:
 
 def _encode(settings: QuickSettings) -> Any:
     """Fill the disk cache of features with all pictures of both tasks, and return it."""
-    from minigpt4.datasets.features import FeatureCache
-    from minigpt4.runners.features import cache_root
+    from minigpt4.datasets.features import FeatureCache, cache_root
     from minigpt4.tasks.eval_setup import load_model, open_eval_data
     from minigpt4.tasks.image_text_pretrain import ImageTextPretrainTask
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -24,12 +22,6 @@ _STATISTICS_PICTURES = 4096
 _CHUNK = 64
 
 
-def cache_root() -> Path:
-    """Where features are kept on disk: ``$MINIGPT4_CACHE`` or ``~/.cache/minigpt4``."""
-    base = os.environ.get("MINIGPT4_CACHE") or Path.home() / ".cache" / "minigpt4"
-    return Path(base) / "features"
-
-
 def cache_features(run: RunSettings, model: Any, splits: list[Split]) -> None:
     """Encode each picture once and let the data sets give features in place of pictures.
 
@@ -42,7 +34,7 @@ def cache_features(run: RunSettings, model: Any, splits: list[Split]) -> None:
         DataError: A picture of a data set that is not to skip such cannot be read.
         ResourceError: The features do not fit.
     """
-    from minigpt4.datasets.features import FeatureCache
+    from minigpt4.datasets.features import FeatureCache, cache_root
     from minigpt4.datasets.loaders import worker_count
 
     if any(p.requires_grad for p in model.visual_encoder.parameters()):

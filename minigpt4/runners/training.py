@@ -131,7 +131,7 @@ def _checkpoint_to_resume(run: RunSettings) -> dict[str, Any] | None:
         return None
     checkpoint = read_checkpoint(run.resume_ckpt_path)
     done = position_of(checkpoint).epoch
-    if done >= run.max_epoch:
+    if done >= run.max_epoch and not run.evaluate:
         raise ConfigError(
             f"{run.resume_ckpt_path} comes after {done} epochs and run.max_epoch is "
             f"{run.max_epoch}, so nothing is left to train: raise run.max_epoch to go on."

@@ -215,8 +215,7 @@ def _score(kind: str, predictions: Sequence[Prediction], score: str) -> dict[str
 
 
 def _own_cache(cfg: Config, data: EvalData, model: Any) -> FeatureCache | None:
-    from minigpt4.datasets.features import FeatureCache
-    from minigpt4.runners.features import cache_root
+    from minigpt4.datasets.features import FeatureCache, cache_root
 
     mode = cfg.run().feature_cache
     if mode == "off":
