@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt4.common.checkpoint import component_of
+from minigpt4.common.device import check_device
 from minigpt4.common.distributed import is_main
 from minigpt4.common.errors import ConfigError, WeightsError
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import ModelSettings, RunSettings
 from minigpt4.runners.checkpointing import position_of, read_checkpoint
-from minigpt4.runners.device import Precision, build_accelerator, check_device
+from minigpt4.runners.device import Precision, build_accelerator
 from minigpt4.runners.features import cache_features, fit_statistics
 from minigpt4.runners.records import check_log_packages
 from minigpt4.runners.resume import take_over, warn_of_differences

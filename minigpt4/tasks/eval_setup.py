@@ -106,7 +106,7 @@ def load_model(cfg: Config) -> Any:
         ResourceError: There is no such device.
         WeightsError: The language model or a checkpoint is missing or does not fit.
     """
-    from minigpt4.runners.device import check_device
+    from minigpt4.common.device import check_device
 
     device = check_device(cfg.run().device)
     settings = cfg.model()

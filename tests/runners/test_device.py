@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from minigpt4.common.device import check_device
 from minigpt4.common.errors import ConfigError, ResourceError
 from minigpt4.common.settings import RunSettings
 from minigpt4.runners import device as devices
-from minigpt4.runners.device import build_accelerator, check_device, choose_precision
+from minigpt4.runners.device import build_accelerator, choose_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
