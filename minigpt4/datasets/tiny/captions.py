@@ -34,11 +34,13 @@ class Words:
         captions: Sentences.
         grounded: Sentences with ``<p>phrase</p> {<x1><y1><x2><y2>}`` in them.
         refer: Phrases that fit one thing only, with its box in integers 0-100.
+        directed: What a sentence is to speak of, and the sentence; see ``directed``.
     """
 
     captions: list[str] = field(default_factory=list)
     grounded: list[str] = field(default_factory=list)
     refer: list[tuple[str, list[int]]] = field(default_factory=list)
+    directed: list[tuple[str, str]] = field(default_factory=list)
 
 
 def marked(phrase: str, boxes: Sequence[Sequence[int]]) -> str:

@@ -23,6 +23,12 @@ from minigpt4.datasets.tiny.captions import (
     shape_words,
 )
 from minigpt4.datasets.tiny.defects import DEFECTS
+from minigpt4.datasets.tiny.directed import (
+    about_arranged,
+    about_counted,
+    about_part,
+    about_shape,
+)
 from minigpt4.datasets.tiny.parts import GOOD, make_picture
 from minigpt4.datasets.tiny.scenes import (
     Wanted,
@@ -78,7 +84,9 @@ def _arranged(rng: np.random.Generator) -> Told:
     count = int(rng.integers(1, 6))
     wanted = list(zip(_things(rng, count), _pick(rng, places, count), strict=True))
     scene = render(rng, place_objects(rng, wanted))
-    return scene.image, arranged_words(rng, scene)
+    words = arranged_words(rng, scene)
+    words.directed = about_arranged(rng, scene)
+    return scene.image, words
 
 
 def _counted(rng: np.random.Generator) -> Told:
@@ -88,20 +96,26 @@ def _counted(rng: np.random.Generator) -> Told:
         first, second = _things(rng, 2)
         wanted = [first] * int(rng.integers(1, _MOST_COUNTED)) + [second] * int(rng.integers(0, 3))
     scene = render(rng, scatter_objects(rng, wanted))
-    return scene.image, counted_words(rng, scene)
+    words = counted_words(rng, scene)
+    words.directed = about_counted(rng, scene)
+    return scene.image, words
 
 
 def _shape(rng: np.random.Generator) -> Told:
     kind = _pick(rng, SHAPE_KINDS, 1)[0]
     scene = render_easy(rng, kind, _pick(rng, tuple(EASY_COLOURS), 1)[0])
-    return scene.image, shape_words(rng, scene)
+    words = shape_words(rng, scene)
+    words.directed = about_shape(rng, scene)
+    return scene.image, words
 
 
 def _part(rng: np.random.Generator) -> Told:
     name = _pick(rng, CLASSES, 1)[0]
     defect = GOOD if rng.random() < 0.35 else _pick(rng, tuple(DEFECTS), 1)[0]
     picture = make_picture(rng, name, defect, "train")
-    return picture.image, part_words(rng, picture)
+    words = part_words(rng, picture)
+    words.directed = about_part(picture)
+    return picture.image, words
 
 
 # Shares of the corpus, in twentieths.
@@ -115,12 +129,16 @@ class _Corpus:
     captions: list[dict[str, object]] = field(default_factory=list)
     grounded: list[dict[str, object]] = field(default_factory=list)
     refer: list[dict[str, object]] = field(default_factory=list)
+    directed: list[dict[str, object]] = field(default_factory=list)
 
     def add(self, image: str, words: Words) -> None:
         self.captions += [{"image": image, "caption": text} for text in words.captions]
         self.grounded += [{"image": image, "grounded_caption": text} for text in words.grounded]
         self.refer += [
             {"image": image, "phrase": phrase, "bbox": box} for phrase, box in words.refer
+        ]
+        self.directed += [
+            {"image": image, "about": about, "caption": text} for about, text in words.directed
         ]
 
 
@@ -131,7 +149,7 @@ def make_told_picture(seed: int, number: int) -> Told:
 
 
 def write_pretrain(folder: Path, *, seed: int, scale: float) -> dict[str, int]:
-    """Write ``images/*.jpg`` and the four JSON lists.
+    """Write ``images/*.jpg`` and the five JSON lists.
 
     Args:
         folder: An existing empty folder; ``image`` values are relative to its ``images``.
@@ -157,6 +175,7 @@ def write_pretrain(folder: Path, *, seed: int, scale: float) -> dict[str, int]:
         "captions": corpus.captions,
         "grounded": corpus.grounded,
         "refer": corpus.refer,
+        "directed": corpus.directed,
         "text": [{"instruction": ask, "output": said} for ask, said in pairs],
     }
     for name, entries in lists.items():
