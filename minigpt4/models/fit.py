@@ -6,6 +6,7 @@ from minigpt4.common.checkpoint import ComponentReport, LoadReport
 from minigpt4.common.errors import WeightsError
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.llm import LanguageModel
+from minigpt4.models.vision.base import VisionEncoder
 
 _LEARNED = {
     "projection": "check model.vit_model, model.token_merge and model.llama_model",
@@ -14,35 +15,41 @@ _LEARNED = {
 """Parts that must not be lost, and the settings that decide their shape."""
 
 
-def refuse_unfit(report: LoadReport, settings: ModelSettings, language: LanguageModel) -> None:
+def refuse_unfit(
+    report: LoadReport,
+    settings: ModelSettings,
+    language: LanguageModel,
+    encoder: VisionEncoder,
+) -> None:
     """Refuse a checkpoint of which a learned part would be lost without a word.
 
     Args:
         report: How the checkpoint's names and shapes fit the model's.
         settings: Section ``model``.
         language: The language model as it was built.
+        encoder: The image encoder as it was built.
     Raises:
-        WeightsError: Nothing of the checkpoint's projection or LoRA fits, it brings nothing that
-            the model learns, or weights that the model cannot take.
+        WeightsError: Its projection or LoRA has other shapes or no counterpart at all, it brings
+            nothing that the model learns, or weights that the model cannot take.
     """
     where = f"{report.path} (model.ckpt)"
     for name, hint in _LEARNED.items():
         part = report.components.get(name)
-        if part is not None and not part.matched:
-            example = (part.mismatched or part.unexpected)[0]
+        if part is not None and (part.mismatched or not part.matched):
+            unfit = part.mismatched or part.unexpected
             raise WeightsError(
-                f"Nothing of the {name} in {where} fits this model: {hint}; first {example}."
+                f"{len(unfit)} tensor(s) of the {name} in {where} do not fit this model: {hint}; "
+                f"first {unfit[0]}."
             )
     if not any(p.matched for n, p in report.components.items() if n in (*_LEARNED, "llm")):
         raise WeightsError(
             f"{where} holds nothing of this model's projection, LoRA or language model: it belongs "
             "to another model."
         )
-    vision = report.components.get("vision", ComponentReport())
-    if vision.unexpected and not vision.matched:
+    if "vision" in report.components and encoder.is_final:
         raise WeightsError(
-            f"{where} holds another image encoder, first {vision.unexpected[0]}: check "
-            "model.vit_model, and name a checkpoint with a trained encoder in model.ckpt."
+            f"{where} holds a trained image encoder, which can only be loaded while the model is "
+            "built: name it in model.ckpt, or set model.freeze_vit=False."
         )
     llm = report.components.get("llm", ComponentReport())
     if llm.mismatched and language.is_quantized:

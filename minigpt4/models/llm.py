@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from minigpt4.common.errors import ConfigError, WeightsError
+from minigpt4.common.errors import ConfigError, WeightsError, is_out_of_memory
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.hub import Source, explain, hub_token, locate
 from minigpt4.models.quantization import make_trainable, quantization_config
@@ -94,10 +94,12 @@ def load_language_model(settings: ModelSettings, device: torch.device) -> Langua
     quantization = quantization_config(settings, device)
     source = locate(settings.llama_model)
     has_weights = source.has_weights
-    if not has_weights and not settings.ckpt and settings.freeze_llm:
+    is_filled_later = bool(settings.ckpt) or not settings.freeze_llm
+    if not has_weights and (quantization is not None or not is_filled_later):
         raise WeightsError(
             f"{source.name} (model.llama_model) holds a configuration but no weights: add "
-            "model.safetensors, or name a checkpoint with the language model in model.ckpt."
+            "model.safetensors, or name a checkpoint with the language model in model.ckpt (which "
+            "a quantized one cannot take)."
         )
     kwargs: dict[str, Any] = {
         "dtype": resolve_precision(
@@ -105,8 +107,7 @@ def load_language_model(settings: ModelSettings, device: torch.device) -> Langua
             device,
             key="model.llm_precision",
             trains=not settings.freeze_llm,
-        ),
-        "attn_implementation": "sdpa",
+        )
     }
     if quantization is not None:
         kwargs |= {"quantization_config": quantization, "device_map": {"": device}}
@@ -177,7 +178,8 @@ def save_language_model(model: Any, folder: str | Path, dtype: torch.dtype | Non
         folder: Made when it is not there.
         dtype: Type of the weights; None keeps it.
     """
-    state = {name: value.to(dtype or value.dtype) for name, value in model.state_dict().items()}
+    once = dict(model.named_parameters())  # tied weights are one parameter under two names
+    state = {name: value.detach().to(dtype or value.dtype) for name, value in once.items()}
     model.save_pretrained(folder, state_dict=state)
 
 
@@ -195,7 +197,9 @@ def _load_model(source: Source, kwargs: dict[str, Any], *, random: bool) -> Any:
         if source.gguf:
             kwargs = kwargs | {"gguf_file": source.gguf}
         return AutoModelForCausalLM.from_pretrained(source.name, token=hub_token(), **kwargs)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # whatever a broken folder or a refusing hub makes of it
+        if is_out_of_memory(error):
+            raise
         raise explain(source.name, error) from error
 
 

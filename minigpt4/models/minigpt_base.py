@@ -238,10 +238,13 @@ class MiniGPTBase(MiniGPTCore):
     # Checkpoints
 
     def trainable_state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: trained parameters, and statistics that were fitted."""
+        """What a checkpoint holds: trained parameters, and statistics that were fitted or grew."""
         kept = {name for name, p in self.named_parameters() if p.requires_grad}
         kept.update(FITTED_BUFFERS)
-        return {name: value for name, value in self.state_dict().items() if name in kept}
+        state = self.state_dict()
+        if not self.settings.freeze_vit:  # batch norms keep what they saw in buffers
+            kept.update(name for name in state if name.startswith("visual_encoder."))
+        return {name.replace(".base_layer.", "."): state[name] for name in state if name in kept}
 
     def load_checkpoint(self, path: str) -> LoadReport:
         """Load a checkpoint's weights and say what of it was used.
@@ -250,17 +253,28 @@ class MiniGPTBase(MiniGPTCore):
             WeightsError: It cannot be read, or a learned part of it would be lost.
         """
         checkpoint = load_checkpoint_file(path)
-        targets = {name: value for name, value in self.state_dict().items() if not is_derived(name)}
+        targets = self._loadable()
         report, found = match_weights(str(path), checkpoint.model, targets)
         report.is_original = checkpoint.is_original
         report.chat_template = checkpoint.chat_template
-        refuse_unfit(report, self.settings, self._language)
+        refuse_unfit(report, self.settings, self._language, self.visual_encoder)
         with torch.no_grad():
             for name, value in found.items():
                 targets[name].copy_(value)
-        logger.info("Loaded %s", report)
+        is_whole = not (report.missing or report.unexpected or report.mismatched)
+        logger.log(logging.INFO if is_whole else logging.WARNING, "loaded %s", report)
         self.load_report = report
         return report
+
+    def _loadable(self) -> dict[str, Tensor]:
+        """What a checkpoint may bring: each tensor once, without what follows from settings."""
+        once = {name for name, _ in self.named_parameters()}
+        twice = {name for name, _ in self.named_parameters(remove_duplicate=False)} - once
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if name not in twice and not is_derived(name)
+        }
 
 
 def model_settings(cfg: Any) -> ModelSettings:

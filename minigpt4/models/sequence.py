@@ -189,19 +189,22 @@ def splice(
         device: Where the embeddings are.
         pad_left: Pad at the left (generation) instead of at the right (training).
     """
-    rows = []
-    for layout, pictures in zip(layouts, images, strict=True):
-        ids = torch.tensor(layout.ids, device=device)
-        row = embed(ids.clamp_min(0))  # (L, D)
-        if pictures is not None:
-            slots = -1 - ids[ids < 0]
-            row = row.index_put((ids < 0,), pictures[slots].to(row.dtype))
-        rows.append(row)
     side = "left" if pad_left else "right"
-    ones = [torch.ones(len(row), dtype=torch.long, device=device) for row in rows]
-    labels = [torch.tensor(layout.labels, device=device) for layout in layouts]
-    return Spliced(
-        pad_sequence(rows, batch_first=True, padding_side=side),
-        pad_sequence(ones, batch_first=True, padding_side=side),
-        pad_sequence(labels, batch_first=True, padding_value=IGNORE, padding_side=side),
-    )
+
+    def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+        tensors = [torch.tensor(row) for row in rows]
+        return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side).to(
+            device
+        )
+
+    ids = padded([layout.ids for layout in layouts], 0)  # (B, L)
+    mask = padded([[1] * len(layout.ids) for layout in layouts], 0)
+    embeds = embed(ids.clamp_min(0))  # (B, L, D)
+    given = [pictures for pictures in images if pictures is not None]
+    if given:
+        sizes = torch.tensor([0 if p is None else len(p) for p in images], device=device)
+        first = sizes.cumsum(0) - sizes  # where each row's pictures begin in the table
+        rows, columns = (ids < 0).nonzero(as_tuple=True)
+        table = torch.cat(given)[first[rows] - 1 - ids[rows, columns]]
+        embeds = embeds.index_put((rows, columns), table.to(embeds.dtype))
+    return Spliced(embeds, mask, padded([layout.labels for layout in layouts], IGNORE))

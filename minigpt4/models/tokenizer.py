@@ -16,6 +16,8 @@ from minigpt4.models.tokenizer_backends import Backend, SentencePieceBackend, Tr
 logger = logging.getLogger(__name__)
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+"""How sentencepiece spells a space; a vocabulary that has it came from there."""
 _SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
@@ -179,17 +181,20 @@ def _load_sentencepiece(folder: Path, rows: int | None) -> LlmTokenizer:
             strip_left=bare or bool(flags.get("lstrip")),
             strip_right=bare or bool(flags.get("rstrip")),
         )
-    others = [*added, *_contents(mapped.get("pad_token"), mapped.get("additional_special_tokens"))]
-    for content in others:
+    silent = set(ids.values())
+    for content in _contents(mapped.get("pad_token"), mapped.get("additional_special_tokens")):
         token_id = backend.id_of(content)
         if token_id is not None:
+            silent.add(token_id)
             specials.setdefault(content, _Special(token_id, strip_left=True, strip_right=True))
+    for content, token_id in added.items():
+        specials.setdefault(content, _Special(token_id, strip_left=True, strip_right=True))
     return LlmTokenizer(
         backend,
         bos_id=ids["bos_token"],
         eos_id=ids["eos_token"],
         specials=specials,
-        special_ids=ids.values(),
+        special_ids=silent,
     )
 
 
@@ -216,9 +221,9 @@ def _load_auto(name: str, gguf: str | None, token: str | None) -> LlmTokenizer:
             f"The tokenizer of {name} (model.llama_model) has no token that ends an answer: choose "
             "a language model that has one."
         )
-    if "llama" in type(tokenizer).__name__.lower():
+    if SPACE in tokenizer.get_vocab():
         logger.warning(
-            "%s has no tokenizer.model, so token ids may differ from those that Llama weights were "
+            "%s has no tokenizer.model, so token ids may differ from those that its weights were "
             "trained with, on runs of spaces and around special tokens",
             name,
         )

@@ -58,16 +58,18 @@ class SentencePieceBackend:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; each run of pieces between added tokens is decoded by itself."""
-        text = ""
+        """Text of ids: added tokens and the runs of pieces between them, joined by spaces."""
+        parts: list[str] = []
         run: list[int] = []
         for token_id in ids:
             if token_id in self._added_pieces:
-                text += self._model.decode(run) + self._added_pieces[token_id]
+                parts += [self._model.decode(run)] if run else []
+                parts.append(self._added_pieces[token_id])
                 run = []
             elif token_id < self._pieces:  # a model may have more rows than its tokenizer
                 run.append(token_id)
-        return text + str(self._model.decode(run))
+        parts += [self._model.decode(run)] if run else []
+        return " ".join(parts)
 
     def piece(self, token_id: int) -> str:
         """How the vocabulary spells a token; empty for a row without one."""

@@ -20,11 +20,13 @@ class VisionEncoder(nn.Module):
         num_features: Width D of the finished tokens.
         image_size: Side of the square pictures, in pixels.
         source: What the network is and where its weights came from.
+        is_final: Whether ``optimize_frozen`` has changed the weights, so that none can be loaded.
     """
 
     num_features: int
     image_size: int
     source: str
+    is_final: bool = False
 
     @property
     @abstractmethod

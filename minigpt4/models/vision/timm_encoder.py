@@ -102,7 +102,7 @@ class TimmEncoder(VisionEncoder):
         if self.gives_maps:
             generator = torch.Generator().manual_seed(0)
             probe = torch.randn(1, 3, self.image_size, self.image_size, generator=generator)
-            fold_batch_norms(self.net, probe.to(self.scale.device, self.dtype))
+            self.is_final = fold_batch_norms(self.net, probe.to(self.scale.device, self.dtype)) > 0
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Encode pictures (B, 3, S, S) to tokens (B, N, D), before standardization."""
