@@ -1,8 +1,8 @@
 """Make the small pre-trained checkpoint that the quick start begins from.
 
-``python -m minigpt4.quickstart.pretrain`` (``make pretrain-tiny``) makes the corpus, trains the
+``python -m minigpt4.quickstart.pretrain`` (``make pretrain-tiny``) makes the corpora, trains the
 tokenizer, trains the language model and the projection from random weights on captions, grounded
-captions and text, and writes ``ckpt/tiny/``.
+captions and text, in two parts, and writes ``ckpt/tiny/``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minigpt4.common.errors import run_cli
 
+if TYPE_CHECKING:
+    from minigpt4.runners.runner_base import TrainResult
+
 logger = logging.getLogger(__name__)
 
-CONFIG = Path("train_configs/tiny_pretrain.yaml")
+CONFIGS = (Path("train_configs/tiny_pretrain.yaml"), Path("train_configs/tiny_pretrain_2.yaml"))
 DATA = Path("data/tiny")
+MORE = DATA / "more"
 TARGET = Path("ckpt/tiny")
 BLANK = TARGET / "blank"
 LANGUAGE_MODEL = TARGET / "llm"
+FIRST = BLANK / "first.pth"
+"""The first part's checkpoint, where the second one's configuration looks for it."""
 REST = TARGET / "pretrained.safetensors"
 _KEPT = ("log.txt", "loss.png", "config.yaml", "environment.json")
 _LLM = "llama_model."
@@ -43,17 +50,30 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     setup_logging()
     generate(DATA, scale=args.scale, parts=("pretrain",))
-    config = Config(argparse.Namespace(cfg_path=str(CONFIG), options=args.options))
-    write_blank_model(BLANK, corpus(DATA / "pretrain", config.model().prompt_template))
-    result = run_training(config)
-    if result.last_checkpoint is None:
-        return
+    generate(MORE, scale=args.scale, parts=("pretrain",), seed=1)
+    first, second = (
+        Config(argparse.Namespace(cfg_path=str(path), options=args.options)) for path in CONFIGS
+    )
+    write_blank_model(BLANK, corpus(DATA / "pretrain", first.model().prompt_template))
+    result = run_training(first)
+    _keep(result, "1")
+    assert result.last_checkpoint is not None
+    shutil.copy(result.last_checkpoint, FIRST)
+    result = run_training(second)
+    _keep(result, "2")
+    assert result.last_checkpoint is not None
     export(result.last_checkpoint, blank=BLANK, llm=LANGUAGE_MODEL, rest=REST)
-    for name in _KEPT:
-        if (result.output_dir / name).is_file():
-            shutil.copy(result.output_dir / name, TARGET / name)
     shutil.rmtree(BLANK)
     sys.stdout.write(f"Pre-trained: {LANGUAGE_MODEL} and {REST}\n")
+
+
+def _keep(result: TrainResult, part: str) -> None:
+    """Put a run's log, curve and settings beside the weights that it led to."""
+    folder = TARGET / f"part_{part}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _KEPT:
+        if (result.output_dir / name).is_file():
+            shutil.copy(result.output_dir / name, folder / name)
 
 
 def export(checkpoint: Path, *, blank: Path, llm: Path, rest: Path) -> None:
