@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -302,6 +303,9 @@ class RunnerBase:
 
     def _is_best(self, epoch: int, figures: dict[str, float]) -> bool:
         score = self.task.validation_score(figures)
+        if not all(map(math.isfinite, score)):
+            logger.warning("epoch %d cannot be the best: %s", epoch, _listed(figures))
+            return False
         if self.position.best is not None and score <= self.position.best["score"]:
             return False
         self.position.best = {"epoch": epoch, "score": score}

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt4.common.config import Config
+from minigpt4.common.device import check_device
 from minigpt4.common.errors import ResourceError
 from minigpt4.common.logger import setup_logging
-from minigpt4.runners.device import check_device
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -118,8 +118,8 @@ def make_app(cfg: Config, folder: Path) -> gr.Blocks:
     vis_processor, _ = build_processors(cfg, "")
     settings = cfg.model()
     engine = Engine(load_model(cfg), vis_processor, settings.task_ckpt)
-    files = dict.fromkeys([settings.ckpt, *settings.task_ckpt.values()])
-    ckpt = ", ".join(Path(file).name for file in files if file) or "no checkpoint"
+    files = [file for file in (settings.ckpt, *settings.task_ckpt.values()) if file]
+    ckpt = ", ".join(dict.fromkeys(Path(file).name for file in files)) or "no checkpoint"
     return build_app(
         Desk(engine, folder),
         note=f"{ckpt} · {cfg.run_cfg.device}",

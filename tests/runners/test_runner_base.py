@@ -150,6 +150,20 @@ def test_mixed_precision_computes_in_bf16_and_is_taken_off_again(
     assert loss.dtype == logits.dtype == torch.float32
 
 
+def test_an_epoch_whose_validation_is_not_finite_is_never_the_best(tmp_path: Path) -> None:
+    class Overflowing(BaseTask):
+        calls = 0
+
+        def sample_losses(self, model: Any, batch: Batch) -> Tensor:
+            self.calls += 1
+            bad = float("nan") if self.calls > 2 else 1.0  # from the second epoch on
+            return super().sample_losses(model, batch) * bad
+
+    result = make_runner(tmp_path, data=toy_data(valid=True), task=Overflowing()).train()
+    assert result.best_checkpoint is not None
+    assert load_checkpoint_file(result.best_checkpoint).extra["epoch"] == 0
+
+
 # What it writes.
 
 
