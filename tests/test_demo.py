@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).parent / "serve"))
 from toy_model import DEFECT, ToyModel
 
 ROOT = Path(__file__).parent.parent
-KNOBS = (0, 64, 1, True)  # temperature, tokens, beams, remember
+KNOBS = (0, 64, 1, False)  # temperature, tokens, beams, remember
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def test_a_person_uploads_a_picture_asks_twice_and_checks_for_defects(person, tm
     assert _texts(chat)[5] == DEFECT.replace("<", "&lt;").replace(">", "&gt;")
     files = [part["file"] for m in chat for part in m["content"] if part["type"] == "file"]
     with Image.open(files[0]) as drawn:
-        assert drawn.size == (200, 100)
-        assert drawn.convert("RGB").getpixel((20, 45)) != (255, 255, 255)
+        assert drawn.size == (600, 300)
+        assert drawn.convert("RGB").getpixel((60, 135)) != (255, 255, 255)
     assert person.predict(api_name="/new_chat") == []
 
 

@@ -17,6 +17,8 @@ PALETTE = (
     "#e6194b", "#0b6bcb", "#1a8f3c", "#d9730d", "#7b2fbe", "#00838f", "#c2185b", "#5d6d1e",
 )  # fmt: skip
 """Colours that white letters stand out on, given to phrases in the order of the answer."""
+LEGIBLE = 240
+"""Pixels that a picture has at least, each way, once boxes are drawn into it."""
 
 
 def draw_boxes(image: Image.Image, answer: str) -> Image.Image | None:
@@ -27,13 +29,13 @@ def draw_boxes(image: Image.Image, answer: str) -> Image.Image | None:
         answer: Text with boxes ``{<x1><y1><x2><y2>}`` in hundredths of width and height, phrases
             before them as ``<p>phrase</p>``.
     Returns:
-        A copy of the picture, in RGB and of the same size, with the boxes and their phrases; None
-        when the answer holds no box.
+        A copy of the picture, in RGB, with the boxes and their phrases; small pictures are enlarged
+        until the phrases can be read. None when the answer holds no box.
     """
     groups = [group for group in parse_boxes(answer) if group.boxes]
     if not groups:
         return None
-    canvas = image.convert("RGB")
+    canvas = _enlarged(image.convert("RGB"))
     draw = ImageDraw.Draw(canvas)
     line = max(2, round(min(canvas.size) / 150))
     font = label_font(max(11, round(min(canvas.size) / 22)))
@@ -63,6 +65,15 @@ def to_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     left, right = sorted(min(x, width - 1) for x in (x1, x2))
     top, bottom = sorted(min(y, height - 1) for y in (y1, y2))
     return left, top, right, bottom
+
+
+def _enlarged(image: Image.Image) -> Image.Image:
+    """The picture in whole multiples of its size, as large as ``LEGIBLE`` in both directions."""
+    factor = -(-LEGIBLE // max(1, min(image.size)))
+    if factor == 1:
+        return image
+    size = (image.width * factor, image.height * factor)
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
 @lru_cache(maxsize=16)

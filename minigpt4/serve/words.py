@@ -94,10 +94,10 @@ BEAMS = "Số nhánh tìm kiếm · Beams"
 BEAMS_INFO = (
     "Lớn hơn 1 thì câu trả lời hiện một lần · Above 1, the answer appears at once, not word by word"
 )
-REMEMBER = "Nhớ các lượt trước · Remember earlier turns"
+REMEMBER = "Nhớ các lượt trước cả khi có thẻ · Remember earlier turns with a tag, too"
 REMEMBER_INFO = (
-    "Tắt: mỗi câu hỏi được trả lời riêng, như khi huấn luyện ViVQA và MVTec · Off: each question "
-    "is answered by itself, as in the training on ViVQA and MVTec"
+    "Tắt: mỗi câu hỏi có thẻ được trả lời riêng, như khi huấn luyện ViVQA và MVTec · Off: each "
+    "question with a tag is answered by itself, as in the training on ViVQA and MVTec"
 )
 
 WELCOME = """\

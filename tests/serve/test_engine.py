@@ -10,6 +10,8 @@ from minigpt4.common.errors import DataError
 from minigpt4.conversation.prompts import MVTEC_PROMPT
 from minigpt4.serve.engine import AnswerOptions, Engine, split_tag, to_question
 
+REMEMBER = AnswerOptions(remember=True)
+
 
 @pytest.mark.parametrize(
     ("typed", "tag", "words"),
@@ -69,7 +71,7 @@ def test_the_original_style_puts_one_more_bos_at_the_very_beginning_only(picture
     engine = Engine(model, lambda image: torch.ones(3, 2, 2))
     session = engine.open(pictures["bright"])
     engine.answer(session, "[vqa] màu gì")
-    engine.answer(session, "[vqa] hình gì")
+    engine.answer(session, "[vqa] hình gì", REMEMBER)
     assert model.asked[1] == [
         "<s>[INST] <Img><ImageHere></Img> [vqa] màu gì [/INST]",
         "ảnh sáng",
@@ -77,19 +79,21 @@ def test_the_original_style_puts_one_more_bos_at_the_very_beginning_only(picture
     ]
 
 
-def test_earlier_turns_can_be_left_out(engine, model, pictures):
+def test_a_task_is_asked_by_itself_unless_told_otherwise(engine, model, pictures):
     session = engine.open(pictures["bright"])
-    engine.answer(session, "[vqa] màu gì")
-    engine.answer(session, "[vqa] hình gì", AnswerOptions(remember=False))
-    assert model.asked[1] == ["[INST] <Img><ImageHere></Img> [vqa] hình gì  [/INST]"]
-    assert [turn.question for turn in session.turns] == ["[vqa] màu gì", "[vqa] hình gì"]
+    for question in ("[vqa] màu gì", "xin chào", "[vqa] hình gì"):
+        engine.answer(session, question)
+    engine.answer(session, "[vqa] hình gì", REMEMBER)
+    assert [len(texts) for texts in model.asked] == [1, 3, 1, 7]
+    assert model.asked[2] == ["[INST] <Img><ImageHere></Img> [vqa] hình gì  [/INST]"]
+    assert len(session.turns) == 4, "all turns are kept for later"
 
 
 def test_a_talk_that_grows_too_long_loses_its_oldest_turns_but_never_the_picture(engine, pictures):
     session = engine.open(pictures["bright"])
     for number in range(12):
         engine.answer(session, f"[vqa] câu hỏi thứ {number} về bức ảnh này")
-    texts = engine.prompt(session, "[vqa] câu cuối", AnswerOptions())
+    texts = engine.prompt(session, "[vqa] câu cuối", REMEMBER)
     assert len(session.turns) == 12
     assert 1 < len(texts) < 25
     assert "<ImageHere>" in texts[0] and "thứ 0" not in texts[0]

@@ -79,8 +79,8 @@ def test_sampling_and_beams_answer_too(engine, picture):
     session = engine.open(picture)
     torch.manual_seed(1)
     for options in (
-        AnswerOptions(max_new_tokens=8, temperature=1.0, remember=False),
-        AnswerOptions(max_new_tokens=8, num_beams=3, remember=False),
+        AnswerOptions(max_new_tokens=8, temperature=1.0),
+        AnswerOptions(max_new_tokens=8, num_beams=3),
     ):
         assert isinstance(engine.answer(session, "[vqa] màu gì", options), str)
     assert len(session.turns) == 2
@@ -134,7 +134,7 @@ def test_each_task_answers_with_its_own_checkpoint(picture):
         "[detection] màu gì": Engine(tuned, Blip2ImageEvalProcessor(SIZE)),
     }
     session = both.open(picture)
-    options = AnswerOptions(max_new_tokens=12, remember=False)
+    options = AnswerOptions(max_new_tokens=12)
     answers = {}
     for question in [*alone, *alone]:
         engine = alone[question]

@@ -53,8 +53,8 @@ def test_the_check_for_defects_draws_the_box_with_its_label(desk, pictures):
     assert question == MVTEC_PROMPT
     assert answer == "<p>bình bị nứt</p>{<10><20><40><50>}"
     with Image.open(drawn["path"]) as picture:
-        assert picture.size == (200, 100)
-        assert picture.getpixel((20, 45)) != (255, 255, 255)
+        assert picture.size == (600, 300)
+        assert picture.getpixel((60, 135)) != (255, 255, 255)
 
 
 def test_boxes_that_cannot_be_drawn_are_counted(desk, model, pictures, monkeypatch):
@@ -89,11 +89,14 @@ def test_a_new_picture_and_a_new_chat_forget_the_turns(desk, model, pictures):
     _ask(desk, visit, "[vqa]", "một")
     fresh = desk.new_chat(visit)
     assert fresh.messages == [] and fresh.session.turns == []
-    assert _ask(desk, fresh, "[vqa]", "hai")[-1] == "ảnh sáng"
+    assert _ask(desk, fresh, "", "hai")[-1] == "ảnh sáng"
+    assert len(model.asked[-1]) == 1, "a talk without a tag begins anew"
     assert model.encoded == 1, "a new chat keeps the encoded picture"
     other = desk.new_picture(str(pictures["dark"]))
-    assert _ask(desk, other, "[vqa]", "ba")[-1] == "ảnh tối"
+    assert _ask(desk, other, "", "ba")[-1] == "ảnh tối"
     assert len(model.asked[-1]) == 1
+    _ask(desk, other, "", "bốn")
+    assert len(model.asked[-1]) == 3
 
 
 def test_stopping_keeps_what_was_said_and_says_so(desk, model, pictures):
