@@ -32,6 +32,7 @@ from minigpt4.runners.checkpointing import (
 from minigpt4.runners.curves import plot_curves
 from minigpt4.runners.interrupt import InterruptGuard
 from minigpt4.runners.meter import LossMeter
+from minigpt4.runners.processes import count_over, mean_over, sum_over
 from minigpt4.runners.records import RunRecords, read_records
 from minigpt4.runners.rng import preserved_rng, rng_state, seed_everything, set_rng_state
 from minigpt4.runners.run_folder import git_revision
@@ -239,10 +240,10 @@ class RunnerBase:
                     )
                 if closes and guard.agreed() and step + 1 < total:
                     self._interrupt(epoch, step + 1, meter)
-        figures = {"train_loss": self._mean_over_processes(meter.mean()), "train_lr": lr}
+        figures = {"train_loss": mean_over(self.accelerator, meter.mean()), "train_lr": lr}
         counts = Counter(getattr(self.model, "counts", ())) - cut_before
         counts["skipped_samples"] = meter.skipped
-        return figures | self._sum_counts(counts)
+        return figures | count_over(self.accelerator, counts)
 
     def _train_batches(self, epoch: int, first: int) -> Iterator[Batch]:
         rank = self.accelerator.process_index
@@ -268,8 +269,8 @@ class RunnerBase:
 
     def _log(self, epoch: int, step: int, lr: float, meter: LossMeter) -> float:
         loss, speed = meter.recent()
-        loss = self._mean_over_processes(loss)
-        speed = self._sum_over_processes(speed)
+        loss = mean_over(self.accelerator, loss)
+        speed = sum_over(self.accelerator, speed)
         self._record("train", epoch, step, loss=loss, lr=lr, samples_per_second=round(speed, 2))
         return speed
 
@@ -298,7 +299,7 @@ class RunnerBase:
                     count += len(losses)
                 if stop():
                     raise KeyboardInterrupt
-            mean = self._sum_over_processes(total) / self._sum_over_processes(count)
+            mean = sum_over(self.accelerator, total) / sum_over(self.accelerator, count)
             return {"loss": mean, **self.task.evaluation_figures(self.model, data)}
 
     def _is_best(self, epoch: int, figures: dict[str, float]) -> bool:
@@ -351,24 +352,6 @@ class RunnerBase:
         if self._records is not None:
             done = epoch * self.data.iters_per_epoch + step
             self._records.write(kind, epoch=epoch, step=done, **values)
-
-    # Processes.
-
-    def _sum_counts(self, counts: Counter[str]) -> dict[str, int]:
-        if self.accelerator.num_processes > 1:
-            from accelerate.utils import gather_object
-
-            counts = sum((Counter(each) for each in gather_object([counts])), Counter())
-        return {name: number for name, number in counts.items() if number}
-
-    def _sum_over_processes(self, value: float) -> float:
-        if self.accelerator.num_processes == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
-        return float(self.accelerator.reduce(tensor, reduction="sum").item())
-
-    def _mean_over_processes(self, value: float) -> float:
-        return self._sum_over_processes(value) / self.accelerator.num_processes
 
 
 def _listed(figures: dict[str, Any]) -> str:
