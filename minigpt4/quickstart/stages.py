@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from minigpt4.common.errors import WeightsError
 from minigpt4.quickstart.outcome import Outcome, constant_answer_map
@@ -59,12 +58,10 @@ def run_quickstart(settings: QuickSettings) -> Outcome:
         ).items():
             logger.info("%s: %s", part, ", ".join(f"{k} {v}" for k, v in counts.items()))
     with clock.stage("encode", "Encoding each picture once (frozen EfficientNet-Lite0)"):
-        cache = _encode(settings)
+        _encode(settings)
     with clock.stage("pretrained", "Evaluating the pre-trained model as it is"):
         for task in TASKS:
-            outcome.pretrained[task.key] = _evaluate(
-                settings, task, PRETRAINED, cache, "pretrained"
-            )
+            outcome.pretrained[task.key] = _evaluate(settings, task, PRETRAINED, "pretrained")
     checkpoints = {}
     for task in TASKS:
         with clock.stage(f"train_{task.key}", f"Fine-tuning: {task.title}"):
@@ -72,12 +69,10 @@ def run_quickstart(settings: QuickSettings) -> Outcome:
     with clock.stage("finetuned", "Evaluating the fine-tuned models"):
         for task in TASKS:
             outcome.finetuned[task.key] = _evaluate(
-                settings, task, checkpoints[task.key], cache, "finetuned"
+                settings, task, checkpoints[task.key], "finetuned"
             )
         logger.info("\nThe same questions with every picture blanked:")
-        outcome.blank = _evaluate(
-            settings, VIVQA, checkpoints[VIVQA.key], None, "blank", blank=True
-        )
+        outcome.blank = _evaluate(settings, VIVQA, checkpoints[VIVQA.key], "blank", blank=True)
         outcome.constant_box = constant_answer_map(
             outcome.finetuned[MVTEC.key].predictions, settings.data / MVTEC.train_annotations
         )
@@ -87,8 +82,8 @@ def run_quickstart(settings: QuickSettings) -> Outcome:
     return outcome
 
 
-def _encode(settings: QuickSettings) -> Any:
-    """Fill the disk cache of features with all pictures of both tasks, and return it."""
+def _encode(settings: QuickSettings) -> None:
+    """Fill the disk cache of features, where all later stages look, with every picture."""
     from minigpt4.datasets.features import FeatureCache, cache_root
     from minigpt4.tasks.eval_setup import load_model, open_eval_data
     from minigpt4.tasks.image_text_pretrain import ImageTextPretrainTask
@@ -110,14 +105,12 @@ def _encode(settings: QuickSettings) -> Any:
             paths += split.dataset.image_paths()
         paths += data.dataset.image_paths()
     cache.build(paths, model.encode_image_features, processor, batch_size=16)
-    return cache
 
 
 def _evaluate(
     settings: QuickSettings,
     task: QuickTask,
     checkpoint: Path,
-    cache: Any,
     label: str,
     *,
     blank: bool = False,
@@ -125,7 +118,6 @@ def _evaluate(
     return evaluate(
         settings.eval_config(task, checkpoint),
         task.name,
-        cache=cache,
         blank=blank,
         save_path=settings.out / label,
         report=False,
