@@ -75,7 +75,7 @@ class MiniGPTBase(MiniGPTCore):
         Returns:
             Tensor (1, L, D), BOS first.
         Raises:
-            DataError: Not as many placeholders as pictures.
+            DataError: More placeholders than pictures, or pictures of different sizes.
         """
         pictures = [p.reshape(-1, p.shape[-1]) for p in img_list]
         sizes = {len(p) for p in pictures}

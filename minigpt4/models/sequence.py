@@ -123,7 +123,7 @@ class SequenceBuilder:
         layout.condition(self._cut(self.prompt(first, images, tokens_per_image)))
         for answer, prompt in zip(later[::2], later[1::2], strict=True):
             layout.condition(self.tokenizer.encode(answer + self.end_sym))
-            layout.condition(self.tokenizer.encode(prompt, add_bos=True))
+            layout.condition(self._later(prompt))
         return layout
 
     def training(
@@ -141,7 +141,7 @@ class SequenceBuilder:
             images: Pictures of the sample, all in the first prompt.
             tokens_per_image: Positions of each picture.
         Raises:
-            DataError: No turn, an answer without its prompt, or pictures missing.
+            DataError: No turn, an answer without its prompt, pictures missing or in a later turn.
         """
         if not answers or len(answers) > len(prompts):
             raise DataError(
@@ -158,13 +158,22 @@ class SequenceBuilder:
         tail = Layout()
         for turn, answer in enumerate(answers):
             if turn:
-                tail.condition(self.tokenizer.encode(prompts[turn], add_bos=True))
+                tail.condition(self._later(prompts[turn]))
             tail.answer(self.tokenizer.encode(answer + self.end_sym))
         if len(tail.ids) > self.max_txt_len:
             self.counts["cut_answers"] += 1
         layout.ids += tail.ids[: self.max_txt_len]
         layout.labels += tail.labels[: self.max_txt_len]
         return layout
+
+    def _later(self, prompt: str) -> list[int]:
+        """Ids of a later turn's prompt, which begins with a BOS of its own."""
+        if IMAGE in prompt:
+            raise DataError(
+                f"The later question {prompt[:80]!r} holds {IMAGE}: give all pictures in the first "
+                "question of a conversation."
+            )
+        return self.tokenizer.encode(prompt, add_bos=True)
 
     def _cut(self, prompt: list[int]) -> list[int]:
         if len(prompt) > self.max_context_len:

@@ -134,6 +134,9 @@ def test_pictures_and_placeholders_must_agree(model):
         model(samples)
     with pytest.raises(DataError, match="has 1 <ImageHere> but the sample has 0 picture"):
         model({k: v for k, v in batch(1).items() if k != "image"})
+    later = {"conv_q": ["gì !@#<ImageHere> "], "conv_a": ["a!@#b"], "connect_sym": ["!@#"]}
+    with pytest.raises(DataError, match="all pictures in the first question"):
+        model(later | {"image": pictures(1)})
     before = model.counts["unused_pictures"]
     model(batch(1, instruction_input=["gì "]))
     assert model.counts["unused_pictures"] == before + 1

