@@ -18,7 +18,7 @@ from minigpt4.datasets.tiny.vocabulary import COLOURS, KINDS, SHAPE_KINDS
 
 OBJECT, NUMBER, COLOUR, PLACE = 0, 1, 2, 3
 YES, NO = "có", "không"
-YES_NO_SHARE = 0.16
+YES_NO_SHARE = 0.08
 
 # English pattern -> Vietnamese pattern and ViVQA type. {s} is a shape, {c} a colour. The negated
 # questions ("is there not a ...") are left out: Vietnamese answers them the other way round.

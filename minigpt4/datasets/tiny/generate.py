@@ -19,7 +19,7 @@ from minigpt4.datasets.tiny.vivqa import write_vivqa
 logger = logging.getLogger(__name__)
 
 # Raised whenever the same seed would give other data, so that old folders are made anew.
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 PARTS: dict[str, Callable[..., dict[str, int]]] = {
     "vivqa": write_vivqa,
