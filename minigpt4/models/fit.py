@@ -46,7 +46,14 @@ def refuse_unfit(
             f"{where} holds nothing of this model's projection, LoRA or language model: it belongs "
             "to another model."
         )
-    if "vision" in report.components and encoder.is_final:
+    vision = report.components.get("vision", ComponentReport())
+    if vision.mismatched or (vision.unexpected and not vision.matched):
+        raise WeightsError(
+            f"{where} holds another image encoder, first "
+            f"{(vision.mismatched or vision.unexpected)[0]}: check model.vit_model, "
+            "model.vit_config and model.image_size."
+        )
+    if vision.matched and encoder.is_final:
         raise WeightsError(
             f"{where} holds a trained image encoder, which can only be loaded while the model is "
             "built: name it in model.ckpt, or set model.freeze_vit=False."

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 FITTED_BUFFERS = ("visual_encoder.feature_mean", "visual_encoder.feature_std")
 """Buffers that a checkpoint holds besides what trains."""
+_ENCODER = "visual_encoder."
 
 
 class MiniGPTBase(MiniGPTCore):
@@ -243,7 +244,7 @@ class MiniGPTBase(MiniGPTCore):
         kept.update(FITTED_BUFFERS)
         state = self.state_dict()
         if not self.settings.freeze_vit:  # batch norms keep what they saw in buffers
-            kept.update(name for name in state if name.startswith("visual_encoder."))
+            kept.update(name for name in state if name.startswith(_ENCODER))
         return {name.replace(".base_layer.", "."): state[name] for name in state if name in kept}
 
     def load_checkpoint(self, path: str) -> LoadReport:
@@ -254,7 +255,7 @@ class MiniGPTBase(MiniGPTCore):
         """
         checkpoint = load_checkpoint_file(path)
         targets = self._loadable()
-        report, found = match_weights(str(path), checkpoint.model, targets)
+        report, found = match_weights(str(path), self._adapted(checkpoint.model), targets)
         report.is_original = checkpoint.is_original
         report.chat_template = checkpoint.chat_template
         refuse_unfit(report, self.settings, self._language, self.visual_encoder)
@@ -265,6 +266,13 @@ class MiniGPTBase(MiniGPTCore):
         logger.log(logging.INFO if is_whole else logging.WARNING, "loaded %s", report)
         self.load_report = report
         return report
+
+    def _adapted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Fit the encoder's weights of a checkpoint to this image size."""
+        encoder = {
+            n.removeprefix(_ENCODER): v for n, v in weights.items() if n.startswith(_ENCODER)
+        }
+        return weights | {_ENCODER + n: v for n, v in self.visual_encoder.adapt(encoder).items()}
 
     def _loadable(self) -> dict[str, Tensor]:
         """What a checkpoint may bring: each tensor once, without what follows from settings."""

@@ -10,6 +10,7 @@ from minigpt4.common.checkpoint import save_checkpoint, save_safetensors
 from minigpt4.common.errors import WeightsError
 from minigpt4.models.llm import save_language_model
 from minigpt4.models.minigpt_v2 import MiniGPTv2
+from minigpt4.models.vision.eva import resize_positions
 
 LITE0 = {
     "vit_model": "timm/tf_efficientnet_lite0",
@@ -131,6 +132,21 @@ def test_a_trained_encoder_loads_into_a_frozen_one(tmp_path):
     late = build(small_settings(**LITE0))
     with pytest.raises(WeightsError, match="while the model is built"):
         late.load_checkpoint(str(file))
+
+
+def test_an_encoder_trained_on_another_grid_is_resized():
+    """The reference model's encoder has 32 x 32 places; 56 px pictures have 4 x 4."""
+    model = build(small_settings(ckpt=str(PARITY / "state_dict.pt")))
+    positions = torch.load(PARITY / "state_dict.pt", weights_only=True)["visual_encoder.pos_embed"]
+    expected = resize_positions(positions, 1 + 16)
+    assert torch.equal(model.visual_encoder.pos_embed, expected)
+    assert not model.load_report.mismatched
+
+
+def test_another_encoder_is_refused():
+    with pytest.raises(WeightsError, match="another image encoder"):
+        config = {"embed_dim": 64, "depth": 2, "num_heads": 4, "mlp_ratio": 2.0}
+        build(small_settings(ckpt=str(PARITY / "state_dict.pt"), vit_config=config))
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,31 @@ def test_weights_that_are_not_there_or_do_not_fit(change, words):
         vision(**change)
 
 
+def test_small_encoders_start_at_random_without_weights(caplog):
+    """The public weights are only asked for where they fit."""
+    encoder = vision(vit_weights=None)
+    assert encoder.embed_dim == 64
+    assert "the image encoder is random" in caplog.text
+    caplog.clear()
+    vision(vit_weights=None, ckpt="brings_them.pth")
+    assert not caplog.text
+
+
+def test_public_weights_are_used_where_they_fit(monkeypatch):
+    from minigpt4.models.vision import eva
+
+    class AskedError(Exception):
+        pass
+
+    def ask() -> None:
+        raise AskedError
+
+    monkeypatch.setattr(eva, "eva_vit_g", ask)
+    for config in (None, {"depth": 2}):
+        with pytest.raises(AskedError):
+            vision(vit_weights=None, vit_config=config)
+
+
 def test_eva_weights_of_another_size(tmp_path):
     file = tmp_path / "eva.pth"
     torch.save(encoder_state(), file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -46,6 +47,10 @@ class VisionEncoder(nn.Module):
     def finish(self, features: Tensor) -> Tensor:
         """Turn what ``forward`` gave, fresh or cached, into the tokens of shape (B, N, D)."""
         return features
+
+    def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Fit weights under the encoder's own names to its image size, where that can be done."""
+        return dict(weights)
 
     def optimize_frozen(self) -> None:
         """Make the network faster, once its weights are loaded and will not change any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -17,6 +18,8 @@ from minigpt4.common.settings import ModelSettings
 from minigpt4.models.vision.base import VisionEncoder
 from minigpt4.models.vision.download import eva_vit_g
 from minigpt4.models.vision.weights import RANDOM, check_complete, encoder_weights, weight_file
+
+logger = logging.getLogger(__name__)
 
 EVA_CLIP_G: dict[str, Any] = {
     "embed_dim": 1408,
@@ -65,6 +68,14 @@ class EvaEncoder(VisionEncoder, Eva):
         """The encoder itself is timm's model."""
         return self
 
+    def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Resize the position embeddings of weights that were trained on another grid."""
+        adapted = dict(weights)
+        if "pos_embed" in adapted:
+            length = self.state_dict()["pos_embed"].shape[1]
+            adapted["pos_embed"] = resize_positions(adapted["pos_embed"], length)
+        return adapted
+
     def forward(self, pixel_values: Tensor) -> Tensor:  # type: ignore[override]
         """Encode pictures (B, 3, S, S) to patch tokens (B, (S / patch) ** 2, D)."""
         tokens = self.forward_features(pixel_values.to(self.dtype))
@@ -73,6 +84,8 @@ class EvaEncoder(VisionEncoder, Eva):
 
 def build_eva(settings: ModelSettings) -> EvaEncoder:
     """EVA-CLIP with the weights that ``model.vit_weights`` names, or the public ones.
+
+    An encoder of sizes that the public weights do not fit starts at random where none are named.
 
     Raises:
         ConfigError: Sizes that do not exist or do not fit.
@@ -87,6 +100,13 @@ def build_eva(settings: ModelSettings) -> EvaEncoder:
             sizes=settings.vit_config,
         )
 
+    if settings.vit_weights is None and _has_own_sizes(settings.vit_config):
+        if not settings.ckpt:
+            logger.warning(
+                "model.vit_config has sizes that the public weights do not fit, and neither "
+                "model.vit_weights nor model.ckpt names others: the image encoder is random"
+            )
+        return build()
     if settings.vit_weights == RANDOM:
         return build()
     path = weight_file(settings.vit_weights) if settings.vit_weights else eva_vit_g()
@@ -94,8 +114,7 @@ def build_eva(settings: ModelSettings) -> EvaEncoder:
     with torch.device("meta"):  # a billion weights are not drawn only to be overwritten
         encoder = build()
     own = encoder.state_dict()
-    if "pos_embed" in weights:
-        weights["pos_embed"] = resize_positions(weights["pos_embed"], own["pos_embed"].shape[1])
+    weights = encoder.adapt(weights)
     check_complete(encoder, weights, str(path))
     encoder.load_state_dict({name: weights[name] for name in own}, assign=True)
     for module in encoder.modules():
@@ -133,6 +152,14 @@ def resize_positions(positions: Tensor, length: int) -> Tensor:
     )
     grid = grid.permute(0, 2, 3, 1).flatten(1, 2).to(positions.dtype)  # (1, m * m, D)
     return torch.cat([positions[:, :1], grid], dim=1)
+
+
+def _has_own_sizes(sizes: Mapping[str, Any] | None) -> bool:
+    """Whether sizes differ from the public weights' in more than taking fewer blocks."""
+    sizes = sizes or {}
+    return any(
+        sizes.get(key, value) != value for key, value in EVA_CLIP_G.items() if key != "depth"
+    )
 
 
 def _checked_sizes(image_size: int, sizes: Mapping[str, Any] | None) -> dict[str, Any]:
