@@ -22,6 +22,7 @@ from minigpt4.common.checkpoint import load_checkpoint_file
 from minigpt4.common.errors import run_cli
 from minigpt4.models.minigpt_v2 import MiniGPTv2
 from minigpt4.models.vision.base import VisionEncoder
+from minigpt4.runners import runner_base
 from minigpt4.runners.records import read_records
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,13 @@ def start(tmp_path: Path, config: dict[str, Any]) -> Start:
         return run_cli(train.main, [*words, "--options", *options] if options else words)
 
     return start
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than these runs; the first test does it."""
+    if request.node.name != "test_a_run_leaves_everything_in_its_folder":
+        monkeypatch.setattr(runner_base, "plot_curves", lambda *_: None)
 
 
 def newest(config: dict[str, Any]) -> Path:

@@ -14,6 +14,7 @@ from toy_run import make_runner, toy_data
 
 from minigpt4.common.distributed import rank, world_size
 from minigpt4.datasets.schema import Batch
+from minigpt4.runners import runner_base
 from minigpt4.tasks.base import BaseTask, TrainingData
 
 
@@ -34,6 +35,7 @@ def data(**settings: Any) -> TrainingData:
 
 
 def main(folder: Path) -> None:
+    runner_base.plot_curves = lambda *_: None
     make_runner(folder / "plain", data=data(valid=True), dropout=0.0, max_grad_norm=0.5).train()
     make_runner(folder / "whole", data=data()).train()
     with contextlib.suppress(KeyboardInterrupt):
