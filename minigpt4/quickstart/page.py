@@ -83,7 +83,7 @@ def _overview(outcome: Outcome) -> Iterator[Section]:
     yield Table(
         "Time",
         ["stage", "seconds"],
-        [[name, round(seconds, 1)] for name, seconds in outcome.stages.items()],
+        [[name, f"{seconds:.1f}"] for name, seconds in outcome.stages.items()],
     )
 
 
