@@ -39,6 +39,8 @@ pretrain-tiny: $(VENV)/.ready  ## make the small pre-trained checkpoint again (c
 	$(PY) -m minigpt4.quickstart.pretrain $(ARGS)
 
 demo: $(VENV)/.ready  ## the quick-start model in a browser
+	@test -f quickstart/vivqa.pth -a -f quickstart/mvtec.pth || \
+	  { echo "error: quickstart/*.pth are missing: run make quickstart first"; exit 4; }
 	$(PY) demo_v2.py --cfg-path eval_configs/tiny_demo.yaml $(ARGS)
 
 clean:  ## remove what runs made (not data, not .venv)
