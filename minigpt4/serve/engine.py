@@ -22,6 +22,7 @@ from minigpt4.conversation.prompts import (
     ORIGINAL_BOS,
     TAG_VQA,
     TAGS,
+    VIVQA_EVAL_PROMPT,
     image_instruction,
 )
 from minigpt4.conversation.streaming import BackgroundAnswer
@@ -32,6 +33,7 @@ from minigpt4.tasks.predict import prompt_of
 logger = logging.getLogger(__name__)
 
 _TAG = re.compile(rf"\s*({'|'.join(map(re.escape, TAGS))})\s*", re.IGNORECASE)
+_VQA_WORDING = VIVQA_EVAL_PROMPT.removeprefix(f"{TAG_VQA} ").partition("{")[0]
 _clean_question = BlipCaptionProcessor(max_words=1000)
 
 
@@ -105,7 +107,9 @@ def to_question(text: str) -> str:
     """
     tag, words = split_tag(unicodedata.normalize("NFC", text))
     if tag == TAG_VQA:
-        words = _clean_question(words.rstrip(" ?？"))
+        wording = _VQA_WORDING if words.startswith(_VQA_WORDING) else ""
+        words = words.removeprefix(wording)
+        words = wording + _clean_question(words.rstrip(" ?？"))
     if not words:
         raise DataError("the question is empty: write what you want to know.")
     if IMAGE in words:

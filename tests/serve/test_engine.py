@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from minigpt4.common.errors import DataError
-from minigpt4.conversation.prompts import MVTEC_PROMPT
+from minigpt4.conversation.prompts import MVTEC_PROMPT, VIVQA_EVAL_PROMPT
 from minigpt4.serve.engine import AnswerOptions, Engine, split_tag, to_question
 
 REMEMBER = AnswerOptions(remember=True)
@@ -31,6 +31,11 @@ def test_the_tag_is_taken_off_the_start(typed, tag, words):
 def test_a_vqa_question_becomes_what_training_has():
     typed = unicodedata.normalize("NFD", "[vqa]  Màu của   chiếc bình là gì?")
     assert to_question(typed) == "[vqa] màu của chiếc bình là gì"
+
+
+def test_the_wording_of_training_around_a_vqa_question_stays_as_it_is():
+    typed = VIVQA_EVAL_PROMPT.format(question="Màu của chiếc bình là gì?")
+    assert to_question(typed) == VIVQA_EVAL_PROMPT.format(question="màu của chiếc bình là gì")
 
 
 def test_other_texts_keep_their_letters_and_signs():
