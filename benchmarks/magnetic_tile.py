@@ -22,6 +22,7 @@ from minigpt4.common.errors import DataError, WeightsError, run_cli
 START = Path("quickstart/mvtec.pth")
 DATA = Path("data/magnetic_tile")
 RESULTS = Path("benchmarks/results/magnetic_tile")
+WORK = Path("eval_outputs/magnetic_tile")
 ITERATIONS = 600
 EPOCHS = 3
 LEARNING_RATE = "3e-3"
@@ -47,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     prepare(
         ["mvtec", f"--root={args.root}", f"--out={DATA}", "--val-share=0.25", "--class-name=tile"]
     )
-    before = evaluate(_eval_config(START), "mvtec_ad", save_path=RESULTS / "before", report=False)
+    before = evaluate(_eval_config(START), "mvtec_ad", save_path=WORK / "before", report=False)
     begin = time.monotonic()
     run = run_training(_train_config())
     seconds = time.monotonic() - begin
     assert run.last_checkpoint is not None
-    after = evaluate(_eval_config(run.last_checkpoint), "mvtec_ad", save_path=RESULTS / "after")
+    after = evaluate(_eval_config(run.last_checkpoint), "mvtec_ad", save_path=WORK / "after")
     _write(before.metrics, after.metrics, seconds)
     _draw(after.predictions)
 
@@ -96,6 +97,7 @@ def _write(before: dict[str, Any], after: dict[str, Any], seconds: float) -> Non
         "train_seconds": round(seconds, 1),
     }
     text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "results.json").write_text(text, encoding="utf-8")
 
 
