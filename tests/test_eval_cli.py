@@ -1,19 +1,15 @@
 """The evaluation scripts as a user calls them."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from scripted import ScriptedModel, said, write_mvtec, write_vivqa
 
 import eval_mvtec
 import eval_vivqa
 from minigpt4.common.errors import run_cli
 from minigpt4.tasks import evaluate as evaluate_module
-
-sys.path.append(str(Path(__file__).parent / "tasks"))
-from scripted import ScriptedModel, said, write_mvtec, write_vivqa
 
 BOX = (10, 20, 40, 50)
 

@@ -34,7 +34,7 @@ IGNORED: dict[type | None, frozenset[str]] = {
         {"load_finetuned", "finetuned", "load_pretrained", "pretrained", "prompt", "vit_path"}
     ),
     DatasetSettings: frozenset({"format", "data_dir"}),
-    EvalDatasetSettings: frozenset({"split", "splits"}),
+    EvalDatasetSettings: frozenset({"split"}),
     RunSettings: frozenset(
         {
             "batch_size_train",
@@ -60,7 +60,11 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
         "feature_cache": ("off", "memory", "disk", "auto"),
         "score": ("confidence", "constant"),
     },
-    EvalDatasetSettings: {"kind": ("vqa", "detection")},
+    EvalDatasetSettings: {
+        "kind": ("vqa", "detection", "refer"),
+        "decoding": ("free", "grammar", "answers", "rank"),
+        "metric": ("exact", "vqa", "vizwiz", "anls"),
+    },
 }
 
 _POSITIVE, _COUNT, _SHARE = "more than 0", "0 or more", "from 0 to 1"

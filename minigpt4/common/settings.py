@@ -147,7 +147,24 @@ class EvalDatasetSettings:
     max_new_tokens: int = 20
     """Longest answer in tokens."""
     kind: str | None = None
-    """vqa or detection; None: by the name of the entry."""
+    """vqa, detection or refer; None: by the name of the entry."""
+    build_info: dict[str, Any] = field(default_factory=dict)
+    """How to read the files where they are not in the entry's usual form; as in ``datasets``."""
+    splits: list[str] = field(default_factory=list)
+    """Which files of a folder to evaluate on (RefCOCO: val, testA, testB); empty: all there are."""
+    train_file_path: str | None = None
+    """Training annotations, for the overlap with them, how common an answer is, and the set of
+    answers; None: those that lie beside eval_file_path under their usual name; empty: none."""
+    decoding: str = "free"
+    """How answers are found: free (whatever the model says), grammar (detections that can always
+    be read), answers (one of the training answers, token by token) or rank (the likeliest of
+    the candidates)."""
+    answers_file: str | None = None
+    """Closed set of answers for ``decoding: answers`` and ``rank``, one a line; None: the answers
+    of the training annotations, or each sample's own choices."""
+    metric: str | None = None
+    """What decides whether an answer is right: exact, vqa (soft, ten references), vizwiz or anls;
+    None: by the name of the entry."""
     blank: bool = False
     """Replace every picture by a plain grey one: what is left is guessing from the text."""
     limit: int | None = None

@@ -193,6 +193,7 @@ class RecordDataset(Dataset[Sample]):
         )
         if self.spec.image is None:
             return sample
+        sample.picture = self._picture_name(row)
         path = BLANK if self._blank else self._path(row)
         sample.image_path = None if self._blank else path
         try:

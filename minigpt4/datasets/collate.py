@@ -30,6 +30,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     batch = Batch(
         sample_id=[sample.id for sample in samples],
         image_path=[sample.image_path for sample in samples],
+        picture=[sample.picture for sample in samples],
         meta=[sample.meta for sample in samples],
     )
     kind = kinds.pop()

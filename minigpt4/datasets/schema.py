@@ -32,7 +32,9 @@ class Sample:
         turns: At least one; more than one for a conversation.
         image: Pixel values (3, H, W), or (T, 3, H, W) for several pictures; None for text only.
         features: The frozen encoder's output (N, D), given instead of ``image`` when cached.
-        image_path: Where the picture came from, for messages and reports.
+        image_path: Where the picture came from, for messages and reports; None when none is shown.
+        picture: Name of the picture the sample is about, the same for all its samples, also where
+            it is blanked; empty for text only.
         meta: What scoring needs besides the answer (question type, class, box ...).
     """
 
@@ -41,6 +43,7 @@ class Sample:
     image: Tensor | None = None
     features: Tensor | None = None
     image_path: str | None = None
+    picture: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
 
 
@@ -54,7 +57,7 @@ class Batch(TypedDict, total=False):
         instruction_input, answer: One string per sample.
         conv_q, conv_a: Turns of each sample, joined by its ``connect_sym``.
         dataset: The data set's name, for messages.
-        sample_id, image_path, meta: Per sample, for messages and scoring; the model ignores them.
+        sample_id, image_path, picture, meta: Per sample, for messages and scoring only.
     """
 
     image: Tensor
@@ -68,4 +71,5 @@ class Batch(TypedDict, total=False):
     dataset: str
     sample_id: list[str]
     image_path: list[str | None]
+    picture: list[str]
     meta: list[dict[str, Any]]

@@ -12,9 +12,9 @@ from typing import Any
 from minigpt4.common.boxes import WHOLE, format_box
 from minigpt4.common.metrics import percent
 from minigpt4.quickstart.settings import MVTEC, VIVQA
-from minigpt4.tasks.detection import score_detection
+from minigpt4.scoring.detection import score_detection
+from minigpt4.scoring.prediction import Prediction
 from minigpt4.tasks.evaluate import EvalResult
-from minigpt4.tasks.predict import Prediction
 
 
 @dataclass(slots=True, kw_only=True)

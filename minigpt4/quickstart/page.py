@@ -9,8 +9,8 @@ from pathlib import Path
 from minigpt4.common.metrics import percent
 from minigpt4.quickstart.outcome import Outcome
 from minigpt4.quickstart.settings import MVTEC, TASKS, VIVQA, QuickTask
-from minigpt4.tasks import plots
-from minigpt4.tasks.report import (
+from minigpt4.reports import plots
+from minigpt4.reports.page import (
     Figure,
     Gallery,
     Headline,
@@ -20,7 +20,7 @@ from minigpt4.tasks.report import (
     Table,
     write_report,
 )
-from minigpt4.tasks.report_sections import evaluation_sections
+from minigpt4.reports.sections import evaluation_sections
 
 _PRETRAINED_SAMPLES = 12
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minigpt4.common.errors import WeightsError
+from minigpt4.common.files import write_json
 from minigpt4.quickstart.outcome import Outcome, constant_answer_map
 from minigpt4.quickstart.page import write_page
 from minigpt4.quickstart.settings import MVTEC, PRETRAINED, TASKS, VIVQA, QuickSettings, QuickTask
 from minigpt4.tasks.evaluate import EvalResult, evaluate
-from minigpt4.tasks.predict import write_json
 
 logger = logging.getLogger(__name__)
 

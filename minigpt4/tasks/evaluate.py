@@ -11,17 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt4.common.errors import DataError
-from minigpt4.tasks import detection, vqa
-from minigpt4.tasks.defect_answers import answer_spans, parse_answer
+from minigpt4.common.files import make_folder, write_json
+from minigpt4.scoring.defect_answers import parse_answer
+from minigpt4.scoring.kinds import KINDS, ScoreOptions, get_kind
+from minigpt4.scoring.prediction import Prediction
 from minigpt4.tasks.eval_setup import EvalData, load_model, open_eval_data
-from minigpt4.tasks.predict import (
-    Prediction,
-    PredictionLog,
-    Spans,
-    make_folder,
-    predict,
-    write_json,
-)
+from minigpt4.tasks.predict import PredictionLog, predict
 
 if TYPE_CHECKING:
     from minigpt4.common.config import Config
@@ -39,29 +34,8 @@ _STYLES = {
     "training": "exactly as in training",
     "original": "as the original evaluated: two BOS, one space before [/INST]",
 }
-PRIMARY_METRIC = {"vqa": "accuracy", "detection": "map"}
+PRIMARY_METRIC = {name: kind.primary for name, kind in KINDS.items()}
 """The metric that stands for an evaluation, by its kind."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What differs between kinds of evaluation."""
-
-    answers: Callable[[Sequence[Prediction]], Any]
-    answers_file: str
-    summary: Callable[[dict[str, Any]], list[str]]
-    spans: Spans | None = None
-
-
-_KINDS = {
-    "vqa": _Kind(vqa.answers_json, "{name}.json", vqa.summary),
-    "detection": _Kind(
-        detection.answers_json,
-        "{name}_regression.json",
-        detection.summary,
-        answer_spans,
-    ),
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,7 +93,7 @@ def evaluate(
         cache = _own_cache(cfg, data, model)
     if cache is not None:
         _use_cache(data, model, cache)
-    kind = _KINDS[data.kind]
+    kind = get_kind(data.kind)
     search = GenerationOptions(max_new_tokens=data.settings.max_new_tokens)
     run = _identity(cfg, data, model, search)
     logger.info(
@@ -143,15 +117,15 @@ def evaluate(
             extra["resampled"] = _resample(
                 model, data.dataset, predictions, search, cfg.run().seed, log=log, **options
             )
-    metrics = _score(data.kind, predictions, cfg.run().score) | extra
+    metrics = kind.score(predictions, ScoreOptions(score=cfg.run().score)) | extra
     write_json(files["answers"], kind.answers(predictions))
     write_json(files["metrics"], {"run": run, "metrics": metrics})
     result = EvalResult(
         name=name, kind=data.kind, metrics=metrics, predictions=predictions, files=files
     )
     if report:
-        from minigpt4.tasks.report import write_report
-        from minigpt4.tasks.report_sections import describe_run, evaluation_sections
+        from minigpt4.reports.page import write_report
+        from minigpt4.reports.sections import describe_run, evaluation_sections
 
         files["report"] = folder / f"{name}_report.html"
         write_report(
@@ -194,24 +168,18 @@ def evaluate_dataset(
         dataset,
         batch_size=batch_size,
         options=GenerationOptions(max_new_tokens=max_new_tokens),
-        spans=_KINDS[kind].spans,
+        spans=KINDS[kind].spans,
         indices=indices,
         style="training",  # also where training began from a checkpoint of the original
     )
     if gather is not None:
         predictions = gather(predictions)
-    metrics = _score(kind, predictions, "confidence")
+    metrics = KINDS[kind].score(predictions, ScoreOptions(resamples=0))
     return {
         name: float(value)
         for name, value in metrics.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }
-
-
-def _score(kind: str, predictions: Sequence[Prediction], score: str) -> dict[str, Any]:
-    if kind == "detection":
-        return detection.score_detection(predictions, score=score)
-    return vqa.score_vqa(predictions)
 
 
 def _own_cache(cfg: Config, data: EvalData, model: Any) -> FeatureCache | None:

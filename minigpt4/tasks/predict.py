@@ -4,50 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from minigpt4.common.errors import ResourceError
+from minigpt4.common.files import make_folder
 from minigpt4.common.logger import progress
 from minigpt4.conversation.prompts import PromptStyle, inference_prompt
+from minigpt4.scoring.prediction import Prediction, Spans
 
 if TYPE_CHECKING:
     from minigpt4.models.generation import GenerationOptions
-
-Spans = Callable[[str], Mapping[str, tuple[int, int]]]
-"""Names parts of an answer by their character positions (start, end)."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Prediction:
-    """One answer, and all that scoring and reports need of its sample.
-
-    Attributes:
-        id: The sample's.
-        answer: As the model gave it.
-        finished: The model ended its answer itself; it was not cut at the length limit.
-        probability: Of the whole answer: the product over its tokens, its end included.
-        probabilities: Of its named parts, such as ``label``.
-        question: The instruction without the chat template and the picture's place.
-        reference: The answer that training would ask for.
-        image_path: The picture's file.
-        meta: The sample's, see the data set.
-        tries: Times it was sampled again because the answer could not be read.
-    """
-
-    id: str
-    answer: str
-    finished: bool
-    probability: float
-    probabilities: dict[str, float] = field(default_factory=dict)
-    question: str = ""
-    reference: str = ""
-    image_path: str | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
-    tries: int = 0
 
 
 class PredictionLog:
@@ -169,6 +138,7 @@ def _predict_batch(
             question=batch["instruction_input"][i],
             reference=batch["answer"][i],
             image_path=batch["image_path"][i],
+            picture=batch["picture"][i],
             meta=batch["meta"][i],
         )
         for i, made in enumerate(generations)
@@ -183,32 +153,3 @@ def prompt_of(model: Any, instruction: str, style: PromptStyle | None = None) ->
         chat_template=model.settings.chat_template,
         style=style or model.prompt_style,
     )
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results.
-
-    Raises:
-        ResourceError: It cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ResourceError(
-            f"The folder {folder} cannot be made ({error.strerror}): choose another with "
-            "--options run.save_path=DIR."
-        ) from None
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    from minigpt4.common.checkpoint import save_atomic
-
-    make_folder(path.parent)
-    text = json.dumps(data, ensure_ascii=False, indent=2) + "\n"
-    save_atomic(path, lambda temporary: write_text(temporary, text))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file."""
-    path.write_text(text, encoding="utf-8")

@@ -543,7 +543,6 @@ def test_keys_of_public_files_are_accepted_and_named(write, caplog):
         "model.load_finetuned",
         "model.prompt",
         "preprocess",
-        "evaluation_datasets.refcoco.splits",
         "run.batch_size_train",
     ):
         assert f"{key} (" in said

@@ -7,7 +7,7 @@ import pytest
 from minigpt4.common.errors import ConfigError
 from minigpt4.quickstart.outcome import constant_answer_map
 from minigpt4.quickstart.settings import MVTEC, QuickSettings
-from minigpt4.tasks.predict import Prediction
+from minigpt4.scoring.prediction import Prediction
 
 WHOLE = [0, 0, 100, 100]
 

@@ -9,10 +9,10 @@ from scripted import ScriptedModel, part, said, write_mvtec, write_vivqa
 from minigpt4.common.config import Config
 from minigpt4.common.errors import ConfigError, DataError, ResourceError
 from minigpt4.datasets.features import FeatureCache
+from minigpt4.scoring.original_mvtec import original_id
 from minigpt4.tasks import evaluate as evaluate_module
 from minigpt4.tasks.eval_setup import find_entry, load_model, open_eval_data
 from minigpt4.tasks.evaluate import PRIMARY_METRIC, evaluate, evaluate_dataset
-from minigpt4.tasks.original_mvtec import original_id
 
 QUESTIONS = [
     ("màu của chiếc xe là gì", "màu đỏ", 5, 2),

@@ -4,13 +4,14 @@ import pytest
 from scripted import ScriptedModel, said, write_mvtec, write_vivqa
 
 from minigpt4.common.errors import ResourceError
+from minigpt4.common.files import make_folder, write_json
 from minigpt4.common.settings import EvalDatasetSettings
 from minigpt4.conversation.prompts import MVTEC_PROMPT
 from minigpt4.datasets.builders import build_eval_dataset
 from minigpt4.models.generation import GenerationOptions
 from minigpt4.processors import Blip2ImageEvalProcessor
-from minigpt4.tasks.defect_answers import answer_spans
-from minigpt4.tasks.predict import PredictionLog, make_folder, predict, write_json
+from minigpt4.scoring.defect_answers import answer_spans
+from minigpt4.tasks.predict import PredictionLog, predict
 
 ROWS = [("màu của chiếc xe là gì", "màu đỏ", 5, 2), ("có mấy con mèo", "hai", 9, 1)] * 3
 GREEDY = GenerationOptions(max_new_tokens=8)

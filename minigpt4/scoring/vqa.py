@@ -7,7 +7,7 @@ from typing import Any
 
 from minigpt4.common.metrics import accuracy_by, mean, percent
 from minigpt4.common.text import normalize
-from minigpt4.tasks.predict import Prediction
+from minigpt4.scoring.prediction import Prediction
 
 TYPE_NAMES = {"0": "object", "1": "number", "2": "colour", "3": "place"}
 """ViVQA's question types."""

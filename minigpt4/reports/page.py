@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from minigpt4.common.boxes import Box
+from minigpt4.common.files import write_text
 from minigpt4.common.metrics import percent
-from minigpt4.tasks.predict import write_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,7 +68,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A drawing as SVG text, see ``minigpt4.tasks.plots``, and what it shows."""
+    """A drawing as SVG text, see ``minigpt4.reports.plots``, and what it shows."""
 
     svg: str
     title: str

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.generation import Generation
-from minigpt4.tasks.predict import Prediction
+from minigpt4.scoring.prediction import Prediction
 
 
 def generation(text: str, probabilities: dict[str, float] | None = None) -> Generation:

@@ -6,9 +6,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from scripted import part, picture, said, vqa_prediction
 
-from minigpt4.tasks import plots, report
-from minigpt4.tasks.detection import score_detection
-from minigpt4.tasks.report import (
+from minigpt4.reports import page as report
+from minigpt4.reports import plots
+from minigpt4.reports.page import (
     Card,
     DrawnBox,
     Figure,
@@ -21,13 +21,14 @@ from minigpt4.tasks.report import (
     cell,
     write_report,
 )
-from minigpt4.tasks.report_sections import (
+from minigpt4.reports.sections import (
     choose,
     detection_card,
     evaluation_sections,
     vqa_card,
 )
-from minigpt4.tasks.vqa import score_vqa
+from minigpt4.scoring.detection import score_detection
+from minigpt4.scoring.vqa import score_vqa
 
 BOX = (10, 20, 40, 50)
 CHROMIUM = shutil.which("chromium")

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigpt4.common.metrics import CocoResult, Detections, coco_evaluate
-from minigpt4.tasks.defect_answers import DEFECT, LABELS, NOT_DEFECT, is_broken, true_boxes
-from minigpt4.tasks.predict import Prediction
+from minigpt4.scoring.defect_answers import DEFECT, LABELS, NOT_DEFECT, is_broken, true_boxes
+from minigpt4.scoring.prediction import Prediction
 
 _ANSWER = re.compile(r"<p>(.*?)</p>\{" + r"<(\d{1,3})>" * 4 + r"\}")
 

@@ -23,7 +23,7 @@ from minigpt4.common.metrics import (
     percent,
     roc_curve,
 )
-from minigpt4.tasks.defect_answers import (
+from minigpt4.scoring.defect_answers import (
     DEFECT,
     LABELS,
     NOT_DEFECT,
@@ -34,8 +34,8 @@ from minigpt4.tasks.defect_answers import (
     same_class,
     true_boxes,
 )
-from minigpt4.tasks.original_mvtec import original_protocol
-from minigpt4.tasks.predict import Prediction
+from minigpt4.scoring.original_mvtec import original_protocol
+from minigpt4.scoring.prediction import Prediction
 
 UNDECIDED = 0.5
 """Defect score of a picture whose answer cannot be read: neither for nor against."""

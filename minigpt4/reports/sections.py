@@ -9,9 +9,8 @@ from typing import Any
 
 from minigpt4.common.metrics import percent
 from minigpt4.common.text import normalize
-from minigpt4.tasks import defect_answers, detection, plots, vqa
-from minigpt4.tasks.predict import Prediction
-from minigpt4.tasks.report import (
+from minigpt4.reports import plots
+from minigpt4.reports.page import (
     Card,
     DrawnBox,
     Figure,
@@ -24,6 +23,8 @@ from minigpt4.tasks.report import (
     Table,
     Verdict,
 )
+from minigpt4.scoring import defect_answers, detection, vqa
+from minigpt4.scoring.prediction import Prediction
 
 MAX_CARDS = 240
 """Samples of a gallery: what goes wrong first, then what goes right."""

@@ -3,7 +3,7 @@ import unicodedata
 import pytest
 from scripted import vqa_prediction
 
-from minigpt4.tasks.vqa import answers_json, score_vqa, summary
+from minigpt4.scoring.vqa import answers_json, score_vqa, summary
 
 
 def test_unicode_form_case_and_white_space_do_not_count():

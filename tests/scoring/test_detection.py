@@ -8,8 +8,8 @@ from scripted import generation, part, said
 
 from minigpt4.common.metrics import Detections
 from minigpt4.models.generation import span_probability
-from minigpt4.tasks.defect_answers import DEFECT, NOT_DEFECT, answer_spans, parse_answer
-from minigpt4.tasks.detection import (
+from minigpt4.scoring.defect_answers import DEFECT, NOT_DEFECT, answer_spans, parse_answer
+from minigpt4.scoring.detection import (
     answers_json,
     defect_curve,
     is_right,
@@ -17,7 +17,7 @@ from minigpt4.tasks.detection import (
     score_detection,
     summary,
 )
-from minigpt4.tasks.original_mvtec import (
+from minigpt4.scoring.original_mvtec import (
     original_id,
     original_map,
     original_protocol,

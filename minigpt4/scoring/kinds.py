@@ -1,0 +1,100 @@
+"""The kinds of evaluation: how answers of each are read, scored and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minigpt4.common.errors import ConfigError
+from minigpt4.scoring import detection, vqa
+from minigpt4.scoring.defect_answers import answer_spans, parse_answer
+from minigpt4.scoring.prediction import Prediction, Spans
+
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreOptions:
+    """What scoring depends on besides the predictions.
+
+    Attributes:
+        score: Detections' scores: ``confidence`` or ``constant`` (1.0).
+        metric: What decides whether an answer is right; None for the kind's usual.
+        resamples: Bootstrap resamples of the 95 % intervals; 0 for none.
+        seed: Seed of the resampling.
+    """
+
+    score: str = "confidence"
+    metric: str | None = None
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What differs between kinds of evaluation.
+
+    Attributes:
+        name: As in ``evaluation_datasets.<name>.kind``.
+        primary: The metric that stands for an evaluation.
+        score: Predictions to nested metrics: shares (0 to 1), counts, and ``intervals``, a mapping
+            of a metric's name to [low, high].
+        is_right: Whether one answer is right.
+        can_read: Whether one answer can be read at all.
+        answers: What the original's answers file holds.
+        answers_file: Its name, made of the entry's.
+        summary: Metrics as lines of text.
+        spans: Parts of an answer whose probabilities count.
+    """
+
+    name: str
+    primary: str
+    score: Callable[[Sequence[Prediction], ScoreOptions], Metrics]
+    is_right: Callable[[Prediction], bool]
+    can_read: Callable[[Prediction], bool]
+    answers: Callable[[Sequence[Prediction]], Any]
+    answers_file: str
+    summary: Callable[[Metrics], list[str]]
+    spans: Spans | None = None
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="vqa",
+            primary="accuracy",
+            score=lambda predictions, options: vqa.score_vqa(predictions),
+            is_right=vqa.is_right,
+            can_read=lambda prediction: bool(prediction.answer.strip()),
+            answers=vqa.answers_json,
+            answers_file="{name}.json",
+            summary=vqa.summary,
+        ),
+        Kind(
+            name="detection",
+            primary="map",
+            score=lambda predictions, options: detection.score_detection(
+                predictions, score=options.score
+            ),
+            is_right=detection.is_right,
+            can_read=lambda prediction: parse_answer(prediction.answer) is not None,
+            answers=detection.answers_json,
+            answers_file="{name}_regression.json",
+            summary=detection.summary,
+            spans=answer_spans,
+        ),
+    )
+}
+
+
+def get_kind(name: str) -> Kind:
+    """The kind of a name.
+
+    Raises:
+        ConfigError: There is no such kind.
+    """
+    if name not in KINDS:
+        raise ConfigError(f"There is no kind of evaluation {name!r}; there are {', '.join(KINDS)}.")
+    return KINDS[name]
