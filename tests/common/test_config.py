@@ -546,7 +546,7 @@ def test_keys_of_public_files_are_accepted_and_named(write, caplog):
         "run.batch_size_train",
     ):
         assert f"{key} (" in said
-    assert said.count("has no effect") == 5
+    assert said.count("has no effect") == 4
     assert config.eval_dataset_names == ["refcoco", "refcoco+"]
     assert config.model().arch == "minigpt_v2"
     assert "load_finetuned" not in config.model_cfg
