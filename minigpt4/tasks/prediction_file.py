@@ -1,0 +1,242 @@
+"""The file of an evaluation's answers: appended to as they are made, so that none is lost.
+
+JSON lines: first ``{"run": {...}}``, what made the answers; then one line a prediction. A sample
+that is answered again gets another line, and the last one counts. Of several processes each
+appends to a part of its own, and the parts are merged into the one file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from minigpt4.common.errors import ConfigError, DataError
+from minigpt4.common.files import make_folder, write_text
+from minigpt4.scoring.prediction import Prediction
+
+_SUFFIX = "_predictions.jsonl"
+_SYNC_SECONDS = 10.0
+"""Flushed lines outlive a killed process; so often they are also made to outlive the machine."""
+_SHOWN = 3
+_PATHS = {"model.ckpt": "ckpt", "data": "eval_file"}
+"""Parts of an identity that are hashes, and where a run says which file they are of."""
+
+
+def predictions_path(folder: Path, name: str) -> Path:
+    """The file of an entry's answers."""
+    return folder / f"{name}{_SUFFIX}"
+
+
+def entry_of(path: Path) -> str:
+    """The name that an entry's files begin with."""
+    return path.name.removesuffix(_SUFFIX).removesuffix(".jsonl")
+
+
+def read_predictions(path: Path) -> tuple[dict[str, Any], list[Prediction]]:
+    """The run and its predictions, in the order of the data; an unfinished file gives fewer.
+
+    Raises:
+        DataError: There is no such file, or it is none of predictions.
+    """
+    if not path.is_file():
+        raise DataError(f"There is no file of predictions {path}: name a *{_SUFFIX}.")
+    saved = read_saved(path)
+    if saved is None:
+        raise DataError(f"{path} is no file of predictions: its first line does not say what ran.")
+    last: dict[str, Prediction] = {}
+    for each in saved.answers.values():
+        last[each.id] = each
+    return saved.run, list(last.values())
+
+
+@dataclass(slots=True)
+class Saved:
+    """What files hold.
+
+    Attributes:
+        run: The first line.
+        answers: The last line of each sample and try (0, or the round of resampling).
+        lines: How many lines of predictions there were.
+    """
+
+    run: dict[str, Any]
+    answers: dict[tuple[str, int], Prediction] = field(default_factory=dict)
+    lines: int = 0
+
+    def add(self, predictions: Iterable[Prediction]) -> None:
+        """Take lines in their order."""
+        for each in predictions:
+            self.answers[each.id, each.tries] = each
+            self.lines += 1
+
+
+def read_saved(path: Path) -> Saved | None:
+    """Every whole line of a file; None when not even the first is whole.
+
+    A last line that a killed process left torn is passed over.
+
+    Raises:
+        DataError: Another line cannot be read.
+    """
+    *lines, _ = path.read_bytes().split(b"\n")
+    saved: Saved | None = None
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if saved is None:
+                saved = Saved(dict(row["run"]))
+            else:
+                saved.add([Prediction.from_row(row)])
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):  # the machine stopped while the line was on its way to disk
+                break
+            raise DataError(f"Line {number} of {path} is no prediction.") from None
+    return saved
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What tells two runs apart, each as ``name before -> after``."""
+    before, after = old.get("identity") or {}, new.get("identity") or {}
+    found = []
+    for name in dict.fromkeys([*after, *before]):
+        a, b = before.get(name), after.get(name)
+        if a == b:
+            continue
+        path = _PATHS.get(name)
+        if path is not None:
+            a, b = old.get(path), new.get(path)
+            if a == b:
+                found.append(f"the content of {name} {b or 'given as an object'}")
+                continue
+        found.append(f"{name} {_short(a)} -> {_short(b)}")
+    return found or ["it is of another version"]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class PredictionFile:
+    """The file of one run, to be continued and appended to.
+
+    Args:
+        path: The file; parts of several processes lie beside it.
+        run: What makes the answers; ``key`` decides what may be continued.
+    """
+
+    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+        self.path = path
+        self.run = dict(run)
+
+    def part(self, rank: int) -> Path:
+        """The part of one of several processes."""
+        return self.path.with_name(f"{self.path.stem}.part{rank}.jsonl")
+
+    def set_aside(self) -> Path | None:
+        """Rename what is there, parts included; the new name, or None where nothing was."""
+        aside = None
+        for path in [*self._parts(), self.path]:
+            if path.is_file():
+                aside = _free_name(path)
+                path.replace(aside)
+        return aside
+
+    def saved(self) -> Saved | None:
+        """What this run left in the file and in parts; None when there is nothing yet.
+
+        Raises:
+            ConfigError: They are another run's.
+            DataError: A file cannot be read.
+        """
+        whole: Saved | None = None
+        for path in (self.path, *self._parts()):
+            found = read_saved(path) if path.is_file() else None
+            if found is None:
+                continue
+            if found.run.get("key") != self.run["key"]:
+                changes = differences(found.run, self.run)
+                more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+                raise ConfigError(
+                    f"{path} holds {len(found.answers)} answers of another run "
+                    f"({'; '.join(changes[:_SHOWN])}{more}): choose another run.save_path, or "
+                    "begin anew with --fresh, which keeps the old file under another name."
+                )
+            if whole is None:
+                whole = Saved(found.run)
+            whole.add(found.answers.values())
+        return whole
+
+    def write(self, saved: Saved, order: Mapping[str, int]) -> None:
+        """Write everything into the one file, whole or not at all, and remove the parts.
+
+        Args:
+            saved: What to write.
+            order: Sample ids to their place in the data.
+        """
+        from minigpt4.common.checkpoint import save_atomic
+
+        answers = sorted(saved.answers.values(), key=lambda each: (each.tries, order[each.id]))
+        text = _lines([{"run": saved.run}, *map(asdict, answers)])
+        save_atomic(self.path, lambda temporary: write_text(temporary, text))
+        for part in self._parts():
+            part.unlink()
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.path.parent.glob(f"{self.path.stem}.part*.jsonl"))
+
+
+class Appender:
+    """Appends batches of predictions to a file, each flushed at once.
+
+    Args:
+        path: The file; it begins with ``run`` where it is new.
+        run: What makes the answers.
+    """
+
+    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+        self.path = path
+        make_folder(path.parent)
+        self._file = path.open("a", encoding="utf-8")
+        self._synced = time.monotonic()
+        if not self._file.tell():
+            self._write([{"run": dict(run)}])
+
+    def append(self, predictions: Sequence[Prediction]) -> None:
+        """Write one batch."""
+        self._write([asdict(each) for each in predictions])
+
+    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._file.write(_lines(rows))
+        self._file.flush()
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.old{number}.jsonl")).exists():
+        number += 1
+    return aside
