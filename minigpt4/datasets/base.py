@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -20,6 +20,7 @@ from minigpt4.datasets.pictures import BLANK, load_picture, locate, picture_root
 from minigpt4.datasets.readers import read_table
 from minigpt4.datasets.schema import Sample, Turn
 from minigpt4.datasets.spec import make_spec
+from minigpt4.datasets.table import Table
 
 if TYPE_CHECKING:
     from minigpt4.datasets.features import FeatureCache
@@ -85,13 +86,7 @@ class RecordDataset(Dataset[Sample]):
         self._text_processor = text_processor
         self._blank = blank
         self._features: FeatureCache | None = None
-        self._table = read_table(
-            self.spec.ann_path, reader=self.spec.reader, records=self.spec.records
-        )
-        for field, column in (self.spec.fields or {}).items():
-            if column not in self._table.names:
-                raise DataError(self._no_column(column, f"fields.{field}"))
-            self._table.alias(field, column)
+        self._table = self._read(self.spec.ann_path, split)
         self._repeated = False
         self._rows = self._open(split, limit)
 
@@ -132,6 +127,19 @@ class RecordDataset(Dataset[Sample]):
         return list(
             dict.fromkeys(self._path(r) for r, here in zip(rows, wanted, strict=True) if here)
         )
+
+    def described(self, ann_path: str | None = None) -> Iterator[Sample]:
+        """The samples in order, without their pictures.
+
+        Args:
+            ann_path: Another annotation file (of training), read as this data set's own are; its
+                pictures need not be there. None for this data set.
+        """
+        table = self._table if ann_path is None else self._read((ann_path,), "train")
+        wanted = None if ann_path else set(self._rows.tolist())
+        for number, row in enumerate(table.rows(table.names)):
+            if wanted is None or number in wanted:
+                yield self._describe(row, number, rng=None)
 
     def use_features(self, cache: FeatureCache | None) -> None:
         """Give ``Sample.features`` from a cache instead of reading pictures; None undoes it."""
@@ -186,14 +194,9 @@ class RecordDataset(Dataset[Sample]):
         number = int(self._rows[draw.row])
         row = self._table.row(number)
         rng = random.Random(f"{self.seed}/{draw.row}/{draw.salt}") if self.training else None
-        sample = Sample(
-            id=self._id(row, number),
-            turns=self._turns(self._clean(dict(row)), rng),
-            meta=self._meta(row),
-        )
+        sample = self._describe(row, number, rng=rng)
         if self.spec.image is None:
             return sample
-        sample.picture = self._picture_name(row)
         path = BLANK if self._blank else self._path(row)
         sample.image_path = None if self._blank else path
         try:
@@ -212,6 +215,17 @@ class RecordDataset(Dataset[Sample]):
             ) from error
         return sample
 
+    def _describe(
+        self, row: Mapping[str, Any], number: int, *, rng: random.Random | None
+    ) -> Sample:
+        """A row's sample without its picture."""
+        return Sample(
+            id=self._id(row, number),
+            turns=self._turns(self._clean(dict(row)), rng),
+            picture=self._picture_name(row) if self.spec.image is not None else "",
+            meta=self._meta(row),
+        )
+
     def _picture_name(self, row: Mapping[str, Any]) -> str:
         assert self.spec.image is not None
         name = fill(self.spec.image, row)
@@ -219,6 +233,21 @@ class RecordDataset(Dataset[Sample]):
 
     def _path(self, row: Mapping[str, Any]) -> str:
         return self._folder.path(self._picture_name(row))
+
+    def _read(self, paths: Sequence[str], split: str) -> Table:
+        table = read_table(
+            paths,
+            reader=self.spec.reader,
+            records=self.spec.records,
+            split=split,
+            image_path=self.spec.image_path,
+            options=self.spec.reader_options,
+        )
+        for field, column in (self.spec.fields or {}).items():
+            if column not in table.names:
+                raise DataError(self._no_column(column, f"fields.{field}", table.names))
+            table.alias(field, column)
+        return table
 
     # Checks on opening.
 
@@ -251,12 +280,12 @@ class RecordDataset(Dataset[Sample]):
         wanted = [c for pattern in patterns for c in pattern_columns(pattern)]
         for column in dict.fromkeys([*wanted, *self._columns()]):
             if column not in self._table.names and column not in self._computed():
-                raise DataError(self._no_column(column, f"fields.{column}"))
+                raise DataError(self._no_column(column, f"fields.{column}", self._table.names))
 
-    def _no_column(self, column: str, key: str) -> str:
+    def _no_column(self, column: str, key: str, names: Sequence[str]) -> str:
         return (
             f"{', '.join(self.spec.ann_path)} has no column {column!r} (it has "
-            f"{', '.join(self._table.names)}); name the right one in datasets.{self.name}."
+            f"{', '.join(names)}); name the right one in datasets.{self.name}."
             f"build_info.{key}."
         )
 

@@ -1,48 +1,116 @@
-"""Annotation files to tables: CSV, TSV, JSON and JSON lines."""
+"""Annotations in any known format to one ``Table``.
+
+A format is one function ``read_x(path: Path, options: ReaderOptions) -> Table`` in
+``minigpt4/datasets/formats/`` and one entry in ``READERS``; its module is imported when a data set
+first uses it. Its table holds plain rows (strings, numbers, lists, dicts) under the column names
+that the kinds of data sets use: ``image``, ``question``, ``answer``, ``caption``, ``phrase``,
+``bbox`` (one box) or ``boxes`` (several), ``class``, ``width``, ``height``, ``conversations``.
+Boxes in pixels stay in pixels: the data set converts them (``build_info.box_form``).
+"""
 
 from __future__ import annotations
 
-import csv
 import gc
-import json
-from collections.abc import Callable, Iterator, Sequence
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from minigpt4.common.errors import ConfigError, DataError
-from minigpt4.datasets.table import PackedColumn, Table
+
+if TYPE_CHECKING:
+    from minigpt4.datasets.table import Table
 
 
-def read_table(paths: Sequence[str], *, reader: str = "auto", records: str | None = None) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class ReaderOptions:
+    """What a reader may want to know besides the path."""
+
+    records: str | None = None
+    """Key of the list within a JSON file (``build_info.records``)."""
+    split: str = "train"
+    """Split that is opened, for formats that hold several in one file or folder."""
+    image_path: str | None = None
+    """Folder of the pictures, for formats that need their sizes or list them; None: not given."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """``build_info.reader_options``: only keys that the ``Reader`` names in ``options``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """One annotation format.
+
+    Attributes:
+        code: ``module:function`` below ``minigpt4.datasets.formats``.
+        takes: Whether its path is a ``file``, a ``folder``, ``either``, or a ``name`` that is no
+            path at all (a hub id), which is handed over unchecked.
+        options: Keys of ``build_info.reader_options`` that it understands.
+    """
+
+    code: str
+    takes: Literal["file", "folder", "either", "name"] = "file"
+    options: tuple[str, ...] = ()
+
+    def read(self, path: Path, options: ReaderOptions) -> Table:
+        """Read one file or folder."""
+        module, _, function = self.code.partition(":")
+        home = importlib.import_module(f"minigpt4.datasets.formats.{module}")
+        table: Table = getattr(home, function)(path, options)
+        return table
+
+
+READERS: dict[str, Reader] = {
+    "csv": Reader(code="delimited:read_csv"),
+    "tsv": Reader(code="delimited:read_tsv"),
+    "json": Reader(code="json_lists:read_json"),
+    "jsonl": Reader(code="json_lists:read_jsonl"),
+}
+"""Formats by the name that ``build_info.reader`` gives; a file's ending is a name too."""
+
+
+def read_table(
+    paths: Sequence[str],
+    *,
+    reader: str = "auto",
+    records: str | None = None,
+    split: str = "train",
+    image_path: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Table:
     """Read annotation files into one table.
 
     Args:
-        paths: Files; their rows follow each other.
+        paths: Files (or folders, where the reader takes them); their rows follow each other.
         reader: A name in ``READERS``, or ``auto`` for the one of the file's ending.
-        records: Key of the list within a JSON file whose top level is a mapping.
+        records: See ``ReaderOptions``.
+        split: See ``ReaderOptions``.
+        image_path: See ``ReaderOptions``.
+        options: ``build_info.reader_options``.
 
     Raises:
         DataError: A file is missing, empty or not in that format.
-        ConfigError: There is no such reader.
+        ConfigError: There is no such reader, or it does not know an option.
     """
+    from minigpt4.datasets.table import Table
+
+    asked = ReaderOptions(
+        records=records, split=split, image_path=image_path, extra=dict(options or {})
+    )
     tables = []
     for path in paths:
-        file = Path(path)
-        if not file.is_file():
-            raise DataError(
-                f"there is no annotation file {path}; see data/README.md for where it comes from, "
-                "or set its path (build_info.ann_path, eval_file_path)."
-            )
-        name = file.suffix.lstrip(".").lower() if reader == "auto" else reader
-        if name not in READERS:
+        found = _reader(path, reader)
+        unknown = sorted(set(asked.extra) - set(found.options))
+        if unknown:
+            known = ", ".join(found.options) or "none"
             raise ConfigError(
-                f"there is no reader {name!r} for {path}; set build_info.reader to one of "
-                f"{', '.join(sorted(READERS))}."
+                f"build_info.reader_options: {', '.join(unknown)} is unknown to this reader "
+                f"(it knows: {known})."
             )
         try:
             with _no_collection():
-                table = READERS[name](file, records)
+                table = found.read(Path(path), asked)
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
@@ -51,6 +119,30 @@ def read_table(paths: Sequence[str], *, reader: str = "auto", records: str | Non
             raise DataError(f"{path} holds no rows.")
         tables.append(table)
     return Table.concat(tables)
+
+
+def _reader(path: str, name: str) -> Reader:
+    file = Path(path)
+    takes = READERS[name].takes if name in READERS else "file"
+    there = {
+        "file": file.is_file(),
+        "folder": file.is_dir(),
+        "either": file.exists(),
+        "name": True,
+    }[takes]
+    if not there and not (name == "auto" and file.is_dir()):
+        what = "folder" if takes == "folder" else "file"
+        raise DataError(
+            f"there is no annotation {what} {path}; see data/README.md for where it comes from, "
+            "or set its path (build_info.ann_path, eval_file_path)."
+        )
+    wanted = file.suffix.lstrip(".").lower() if name == "auto" else name
+    if wanted not in READERS:
+        raise ConfigError(
+            f"there is no reader {wanted!r} for {path}; set build_info.reader to one of "
+            f"{', '.join(sorted(READERS))}."
+        )
+    return READERS[wanted]
 
 
 @contextmanager
@@ -63,74 +155,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _read_csv(path: Path, records: str | None, *, delimiter: str = ",") -> Table:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, delimiter=delimiter)
-        try:
-            names = next(lines, [])
-            rows = [row for row in lines if row]
-        except csv.Error as error:
-            raise DataError(f"{path}, line {lines.line_num}: {error}.") from error
-    for number, row in enumerate(rows):
-        if len(row) != len(names):
-            raise DataError(
-                f"{path}, row {number} has {len(row)} values for {len(names)} columns; quote "
-                "values that hold a comma or a line break."
-            )
-    # The first column of a pandas CSV is its index and has no name.
-    names = [name.strip() or "index" for name in names]
-    columns = zip(*rows, strict=True) if rows else [[] for _ in names]
-    packed = {name: PackedColumn.pack(list(col)) for name, col in zip(names, columns, strict=True)}
-    return Table(packed, sources=[(str(path), len(rows))])
-
-
-def _read_tsv(path: Path, records: str | None) -> Table:
-    return _read_csv(path, records, delimiter="\t")
-
-
-def _read_json(path: Path, records: str | None) -> Table:
-    try:
-        content = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not valid JSON (line {error.lineno}: {error.msg}).") from error
-    if records is not None:
-        if not isinstance(content, dict) or records not in content:
-            raise DataError(f"{path} has no list under {records!r} (build_info.records).")
-        content = content[records]
-    return _table_of(content, path)
-
-
-def _read_jsonl(path: Path, records: str | None) -> Table:
-    rows = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number} is not valid JSON: {error.msg}.") from error
-    return _table_of(rows, path)
-
-
-def _table_of(content: Any, path: Path) -> Table:
-    if not isinstance(content, list):
-        keys = ", ".join(list(content)[:5]) if isinstance(content, dict) else type(content).__name__
-        raise DataError(
-            f"{path} must hold a list of entries, but its top level is {keys}; name the key of the "
-            "list in build_info.records."
-        )
-    for number, row in enumerate(content):
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, row {number} is not a mapping but {type(row).__name__}.")
-    return Table.from_rows(content, source=str(path))
-
-
-READERS: dict[str, Callable[[Path, str | None], Table]] = {
-    "csv": _read_csv,
-    "tsv": _read_tsv,
-    "json": _read_json,
-    "jsonl": _read_jsonl,
-}

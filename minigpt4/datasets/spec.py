@@ -27,7 +27,9 @@ class RecordSpec:
     image_path: str | None = None
     """Folder of the pictures; None: that of the first annotation file, or ``images`` in it."""
     reader: str = "auto"
-    """Format of the annotation files."""
+    """Format of the annotation files: a name in ``READERS``; ``auto``: by their ending."""
+    reader_options: Mapping[str, Any] | None = None
+    """What only that reader understands."""
     records: str | None = None
     """Key of the list within a JSON file."""
     image: str | None = "{image}"

@@ -1,0 +1,1 @@
+"""Annotation formats, one a file; each is named in ``minigpt4.datasets.readers.READERS``."""
