@@ -245,7 +245,7 @@ class RecordDataset(Dataset[Sample]):
         )
         for field, column in (self.spec.fields or {}).items():
             if column not in table.names:
-                raise DataError(self._no_column(column, f"fields.{field}", table.names))
+                raise DataError(self._no_column(column, f"fields.{field}", table.names, paths))
             table.alias(field, column)
         return table
 
@@ -280,13 +280,13 @@ class RecordDataset(Dataset[Sample]):
         wanted = [c for pattern in patterns for c in pattern_columns(pattern)]
         for column in dict.fromkeys([*wanted, *self._columns()]):
             if column not in self._table.names and column not in self._computed():
-                raise DataError(self._no_column(column, f"fields.{column}", self._table.names))
+                names, paths = self._table.names, self.spec.ann_path
+                raise DataError(self._no_column(column, f"fields.{column}", names, paths))
 
-    def _no_column(self, column: str, key: str, names: Sequence[str]) -> str:
+    def _no_column(self, column: str, key: str, names: Sequence[str], paths: Sequence[str]) -> str:
         return (
-            f"{', '.join(self.spec.ann_path)} has no column {column!r} (it has "
-            f"{', '.join(names)}); name the right one in datasets.{self.name}."
-            f"build_info.{key}."
+            f"{', '.join(paths)} has no column {column!r} (it has {', '.join(names)}); name the "
+            f"right one in datasets.{self.name}.build_info.{key}."
         )
 
     def _check_rows(self) -> list[str]:

@@ -1,0 +1,198 @@
+"""Which evaluation samples also occur in training, and how common their answers are there.
+
+A test set that shares pictures with the training set measures memory as well as skill; a number is
+fair only beside the number on the part that is not shared.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minigpt4.common.errors import DataError, UserError
+from minigpt4.common.metrics import percent
+from minigpt4.common.text import normalize
+
+if TYPE_CHECKING:
+    from minigpt4.datasets.base import RecordDataset
+    from minigpt4.datasets.schema import Sample
+
+logger = logging.getLogger(__name__)
+
+PAIR, PICTURE, NONE = "pair", "picture", ""
+"""Values of ``meta["overlap"]``: picture and question, the picture, or nothing is in training."""
+
+# The part of an evaluation file's name that says which split it is.
+_SPLIT = re.compile(r"(?<![^\W_])(?:testdev|test|val|dev)(?![^\W_])")
+_USUAL = ("train", "train_data")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapReport:
+    """What an evaluation set shares with the training set.
+
+    Attributes:
+        train_file: The training annotations.
+        pictures: Different pictures of the evaluation set.
+        pictures_in_training: Those of them that are also in the training set.
+        samples: Samples of the evaluation set.
+        pairs: Samples whose picture and question occur together in training; None where every
+            sample asks the same.
+        without: Samples whose picture is not in the training set.
+        train_answers: Different answers of the training set, but for case and white space.
+        unseen_answers: Samples whose answer never occurs in training.
+        extras: By sample id, what to add to its meta: ``overlap`` and ``train_count``, how often
+            its answer occurs in training.
+    """
+
+    train_file: str
+    pictures: int
+    pictures_in_training: int
+    samples: int
+    pairs: int | None
+    without: int
+    train_answers: int
+    unseen_answers: int
+    extras: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+    def counts(self) -> dict[str, Any]:
+        """Everything but the extras, for files."""
+        names = (each for each in self.__slots__ if each != "extras")
+        return {name: getattr(self, name) for name in names}
+
+    def statement(self, metrics: Mapping[str, Any] | None = None) -> str:
+        """One sentence for log and report; see the function ``statement``."""
+        return statement(self.counts(), metrics)
+
+
+def annotate(dataset: RecordDataset, train_file: str | Path | None = None) -> OverlapReport | None:
+    """Compare an evaluation set with the training annotations.
+
+    Pictures are the same when their names are, so both sets should keep them in one folder.
+
+    Args:
+        dataset: Opened for evaluation; the training annotations are read in its way.
+        train_file: The training annotations, as ``evaluation_datasets.<name>.train_file_path``
+            says: None looks for them beside the evaluation file, an empty string means none.
+    Returns:
+        None where there are no training annotations to compare with.
+    Raises:
+        DataError: The file that was named is missing or cannot be read.
+    """
+    training = training_samples(dataset, train_file)
+    if training is None:
+        return None
+    path, samples = training
+    pictures = {each.picture for each in samples}
+    pairs = {_pair(each) for each in samples}
+    answers = Counter(answer_of(each) for each in samples)
+    tested = list(dataset.described())
+    asks = len({each.turns[0].instruction for each in tested}) > 1
+    extras: dict[str, dict[str, Any]] = {}
+    for each in tested:
+        shared = NONE
+        if each.picture and each.picture in pictures:
+            shared = PAIR if asks and _pair(each) in pairs else PICTURE
+        extras[each.id] = {"overlap": shared, "train_count": answers[answer_of(each)]}
+    shown = {each.picture for each in tested if each.picture}
+    kinds = Counter(each["overlap"] for each in extras.values())
+    return OverlapReport(
+        train_file=str(path),
+        pictures=len(shown),
+        pictures_in_training=len(shown & pictures),
+        samples=len(tested),
+        pairs=kinds[PAIR] if asks else None,
+        without=kinds[NONE],
+        train_answers=len(answers),
+        unseen_answers=sum(not each["train_count"] for each in extras.values()),
+        extras=extras,
+    )
+
+
+def training_samples(
+    dataset: RecordDataset, train_file: str | Path | None = None
+) -> tuple[Path, list[Sample]] | None:
+    """The training set in the form of an evaluation set, without pictures; see ``annotate``.
+
+    Returns:
+        The file that was read, and its samples; None where there is none.
+    """
+    if train_file == "":
+        return None
+    path = Path(train_file) if train_file is not None else find_train_file(dataset)
+    if path is None:
+        return None
+    try:
+        return path, _read(dataset, path)
+    except UserError as error:
+        if train_file is not None:
+            raise
+        # It was not asked for by name, so it may be something else that is called so.
+        logger.warning("Nothing is said about the overlap with training: %s", error)
+        return None
+
+
+def find_train_file(dataset: RecordDataset) -> Path | None:
+    """Training annotations beside an evaluation file, under the name that goes with its own.
+
+    ``test.csv`` goes with ``train.csv``, ``val_data.json`` with ``train_data.json``.
+    """
+    file = Path(dataset.spec.ann_path[0])
+    names = [_SPLIT.sub("train", file.stem), *_USUAL]
+    for name in dict.fromkeys(names):
+        beside = file.with_name(f"{name}{file.suffix}")
+        if "train" in name and beside.is_file():
+            return beside
+    return None
+
+
+def statement(counts: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> str:
+    """What is shared, in one sentence, with the accuracy on what is not.
+
+    Args:
+        counts: ``OverlapReport.counts()``.
+        metrics: Metrics with ``no_overlap``: {accuracy, count}.
+    """
+    shared, total = counts["pictures_in_training"], counts["pictures"]
+    if not shared:
+        return f"None of the {total:,} test pictures occurs in training."
+    text = f"{shared:,} of {total:,} test pictures ({100 * shared / total:.0f} %)"
+    if counts["pairs"] is not None:
+        text += f" and {counts['pairs']:,} exact picture-question pairs"
+    text += " also occur in training"
+    rest = (metrics or {}).get("no_overlap")
+    if rest and rest.get("accuracy") is not None:
+        text += (
+            f"; on the {rest['count']:,} questions without: accuracy {percent(rest['accuracy'])}"
+        )
+    return f"{text}."
+
+
+def answer_of(sample: Sample) -> str:
+    """The answer of a sample in the form in which answers are counted."""
+    return normalize(sample.turns[-1].answer)
+
+
+def _pair(sample: Sample) -> tuple[str, str]:
+    return sample.picture, normalize(sample.turns[0].instruction)
+
+
+def _read(dataset: RecordDataset, path: Path) -> list[Sample]:
+    name = f"evaluation_datasets.{dataset.name}.train_file_path"
+    if not path.is_file():
+        raise DataError(
+            f"There are no training annotations {path} ({name}): correct the path, or set it to '' "
+            "to go without."
+        )
+    try:
+        return list(dataset.described(str(path)))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DataError(
+            f"The training annotations {path} ({name}) are not of the form of "
+            f"{', '.join(dataset.spec.ann_path)} ({type(error).__name__}: {error})."
+        ) from error
