@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 XYXY = Sequence[float]
 """A box: x1, y1, x2, y2."""
+COCO_AREAS = ((0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
+"""COCO's small, medium and large boxes, in square pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,57 @@ class DetectionAP:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelMatches:
+    """Which of one label's D detections in P pictures found a true box.
+
+    Attributes:
+        pictures: Place of each detection's picture, (D,), the surest detection first; of equal
+            scores the earlier picture's.
+        right: Whether a detection has a true box of its own, by IoU threshold: (10, D).
+        true: How many true boxes each picture has, (P,).
+    """
+
+    pictures: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    true: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class CocoResult:
     """What COCO's own evaluation gives; -1 wherever there is no true box.
 
     Attributes:
         labels: Labels of found and true boxes, in the order of axis K.
         precision: By IoU threshold, recall, label, area and most detections a picture:
-            (10, 101, K, A, 3); areas are all, or all, small, medium, large; detections 1, 10, 100.
+            (10, 101, K, A, 3); the first area is all; detections are 1, 10, 100.
         recall: The same without the axis of recall: (10, K, A, 3).
+        matches: Of each label, over boxes of every area.
     """
 
     labels: list[int]
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
+    matches: list[LabelMatches] = field(repr=False)
+
+    def summarize(self, area: int = 0) -> DetectionAP:
+        """Average precision of every label that has true boxes of an area, and the means."""
+        per_label = {}
+        for k, label in enumerate(self.labels):
+            curve = self.precision[:, :, k, area, -1]  # (10, 101): 100 detections a picture
+            if (curve > -1).all():
+                per_label[label] = LabelAP(
+                    ap=float(curve.mean()),
+                    ap_50=float(curve[0].mean()),
+                    ap_75=float(curve[5].mean()),
+                    precision_50=curve[0].tolist(),
+                )
+        found = list(per_label.values())
+        return DetectionAP(
+            map=mean([each.ap for each in found]),
+            map_50=mean([each.ap_50 for each in found]),
+            map_75=mean([each.ap_75 for each in found]),
+            per_label=per_label,
+        )
 
 
 def average_precision(predicted: Sequence[Detections], true: Sequence[Detections]) -> DetectionAP:
@@ -88,24 +128,7 @@ def average_precision(predicted: Sequence[Detections], true: Sequence[Detections
     Raises:
         ValueError: the two sequences differ in length.
     """
-    result = coco_evaluate(predicted, true)
-    per_label = {}
-    for k, label in enumerate(result.labels):
-        curve = result.precision[:, :, k, 0, -1]  # (10, 101): all areas, 100 detections
-        if (curve > -1).all():
-            per_label[label] = LabelAP(
-                ap=float(curve.mean()),
-                ap_50=float(curve[0].mean()),
-                ap_75=float(curve[5].mean()),
-                precision_50=curve[0].tolist(),
-            )
-    found = list(per_label.values())
-    return DetectionAP(
-        map=mean([each.ap for each in found]),
-        map_50=mean([each.ap_50 for each in found]),
-        map_75=mean([each.ap_75 for each in found]),
-        per_label=per_label,
-    )
+    return coco_evaluate(predicted, true).summarize()
 
 
 def coco_evaluate(
@@ -114,7 +137,7 @@ def coco_evaluate(
     *,
     iou_thresholds: Sequence[float] | None = None,
     recall_thresholds: Sequence[float] | None = None,
-    by_area: bool = False,
+    areas: Sequence[tuple[float, float]] = (),
 ) -> CocoResult:
     """Run pycocotools on boxes in memory.
 
@@ -123,7 +146,8 @@ def coco_evaluate(
         true: What is there, picture by picture.
         iou_thresholds: Ten overlaps from which a box is right; None for COCO's.
         recall_thresholds: 101 points at which precision is taken; None for COCO's.
-        by_area: Also evaluate small, medium and large boxes by themselves.
+        areas: Also evaluate boxes of these areas (least, most) by themselves, such as
+            ``COCO_AREAS``.
     Raises:
         ValueError: the two sequences differ in length.
     """
@@ -140,12 +164,37 @@ def coco_evaluate(
             evaluation.params.iouThrs = np.array(iou_thresholds)
         if recall_thresholds is not None:
             evaluation.params.recThrs = np.array(recall_thresholds)
-        if not by_area:
-            evaluation.params.areaRng = evaluation.params.areaRng[:1]
-            evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:1]
+        evaluation.params.areaRng = [(0.0, 1e10), *areas]
+        evaluation.params.areaRngLbl = [str(area) for area in evaluation.params.areaRng]
         evaluation.evaluate()
         evaluation.accumulate()
-    return CocoResult(labels, evaluation.eval["precision"], evaluation.eval["recall"])
+    pictures, per_label = len(true), len(true) * (1 + len(areas))
+    return CocoResult(
+        labels,
+        evaluation.eval["precision"],
+        evaluation.eval["recall"],
+        [
+            _matches(evaluation.evalImgs[k * per_label : k * per_label + pictures])
+            for k in range(len(labels))
+        ],
+    )
+
+
+def _matches(pictures: Sequence[Mapping[str, Any] | None]) -> LabelMatches:
+    """What COCO's matching says of one label; None where a picture has nothing of it."""
+    places, scores, right = [], [], [np.zeros((10, 0), bool)]
+    true = np.zeros(len(pictures), np.int64)
+    for place, each in enumerate(pictures):
+        if each is None:
+            continue
+        true[place] = len(each["gtIds"])
+        places += [place] * len(each["dtIds"])
+        scores += each["dtScores"]
+        right.append(each["dtMatches"] > 0)  # (10, detections)
+    order = np.argsort(-np.array(scores, float), kind="mergesort")  # as COCO sorts
+    return LabelMatches(
+        np.array(places, np.int64)[order], np.concatenate(right, axis=1)[:, order], true
+    )
 
 
 def _coco(coco: Any, pictures: Sequence[Detections], labels: Sequence[int]) -> Any:
@@ -205,28 +254,51 @@ def f1(positive: Sequence[bool], predicted: Sequence[bool]) -> float | None:
     return float(f1_score(positive, predicted, zero_division=0.0))
 
 
+def best_f1(positive: Sequence[bool], scores: Sequence[float]) -> tuple[float, float] | None:
+    """The threshold from which calling samples positive gives the best F1, and that F1.
+
+    Of equally good thresholds the highest. The figure flatters: it is chosen on what it is measured
+    on.
+
+    Returns:
+        Threshold and F1; None when no sample is positive.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    if not any(positive):
+        return None
+    precision, recall, thresholds = precision_recall_curve(positive, scores)
+    both = precision + recall
+    f1_of = np.divide(2 * precision * recall, both, out=np.zeros_like(both), where=both > 0)[:-1]
+    best = len(f1_of) - 1 - int(np.argmax(f1_of[::-1]))  # thresholds rise
+    return float(thresholds[best]), float(f1_of[best])
+
+
 def mean(values: Sequence[float]) -> float | None:
     """The mean, or None of nothing."""
     return float(np.mean(values)) if len(values) else None
 
 
-def accuracy_by(groups: Sequence[str], right: Sequence[bool]) -> dict[str, dict[str, Any]]:
+def accuracy_by(groups: Sequence[str], shares: Sequence[float]) -> dict[str, dict[str, Any]]:
     """Accuracy of each group, by the group's name, with its counts.
 
     Args:
         groups: The group of each sample.
-        right: Whether each sample was answered rightly.
+        shares: How right each sample's answer is, 0 to 1, or whether it is.
     Returns:
-        ``{group: {"accuracy", "correct", "count"}}``, groups in sorted order.
+        ``{group: {"accuracy", "correct", "count"}}``, groups in sorted order; at least half right
+        is correct.
     """
-    counts: dict[str, list[int]] = {}
-    for group, good in zip(groups, right, strict=True):
-        tally = counts.setdefault(group, [0, 0])
-        tally[0] += good
-        tally[1] += 1
+    members: dict[str, list[float]] = {}
+    for group, share in zip(groups, shares, strict=True):
+        members.setdefault(group, []).append(share)
     return {
-        group: {"accuracy": correct / count, "correct": correct, "count": count}
-        for group, (correct, count) in sorted(counts.items())
+        group: {
+            "accuracy": float(np.mean(members[group])),
+            "correct": sum(share >= 0.5 for share in members[group]),
+            "count": len(members[group]),
+        }
+        for group in sorted(members)
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minigpt4.common.metrics import CocoResult, Detections, coco_evaluate
+from minigpt4.common.metrics import COCO_AREAS, CocoResult, Detections, coco_evaluate
 from minigpt4.scoring.defect_answers import DEFECT, LABELS, NOT_DEFECT, is_broken, true_boxes
 from minigpt4.scoring.prediction import Prediction
 
@@ -89,7 +89,7 @@ def torchmetrics_map(predicted: Sequence[Detections], true: Sequence[Detections]
         true,
         iou_thresholds=torch.linspace(0.5, 0.95, 10).tolist(),
         recall_thresholds=torch.linspace(0.0, 1.0, 101).tolist(),
-        by_area=True,
+        areas=COCO_AREAS,
     )
     return _as_torchmetrics(result)
 

@@ -1,0 +1,153 @@
+"""How sure a figure is: 95 % bootstrap intervals, with whole pictures drawn again.
+
+Samples of one picture are not independent (three questions about it are right or wrong together),
+so a resample draws pictures, each with all of its samples. Nothing is copied: a resample is a whole
+number a picture, and every statistic here takes such weights, for many resamples at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Interval = list[float]
+"""Low and high end."""
+Weights = NDArray[np.float64]
+"""How often each of P clusters occurs in each of R resamples: (R, P)."""
+
+LEVEL = 0.95
+_BLOCK = 100  # resamples computed at once: bounds the memory
+
+
+class Bootstrap:
+    """Resamples of clusters, drawn once and shared by all metrics of an evaluation.
+
+    The intervals are percentile intervals (Efron and Tibshirani, An Introduction to the Bootstrap,
+    1993, chapter 13). A resample that leaves a figure undefined, say one without any defect, is
+    left out of that figure's interval.
+    """
+
+    def __init__(
+        self, clusters: Sequence[Hashable], *, resamples: int = 1000, seed: int = 0
+    ) -> None:
+        """Draw.
+
+        Args:
+            clusters: The cluster of each sample, its picture; an empty name or None is a cluster of
+                its own.
+            resamples: How many; 0 for no intervals at all.
+            seed: The same seed and clusters give the same resamples.
+        """
+        names: dict[Hashable, int] = {}
+        self.cluster = np.array(
+            [
+                names.setdefault(name if name not in ("", None) else (place,), len(names))
+                for place, name in enumerate(clusters)
+            ],
+            np.int64,
+        )
+        """Number of each sample's cluster, (N,)."""
+        self.count = len(names)
+        self._counts = np.zeros((0, self.count), np.uint16)  # (R, P)
+        if resamples and self.count > 1:  # of one cluster nothing can vary
+            even = np.full(self.count, 1 / self.count)
+            drawn = np.random.default_rng(seed).multinomial(self.count, even, size=resamples)
+            self._counts = drawn.astype(np.uint16)
+
+    def intervals(
+        self, statistics: Callable[[Weights], Mapping[str, NDArray[np.float64]]]
+    ) -> dict[str, Interval]:
+        """Intervals of several figures that are computed together.
+
+        Args:
+            statistics: Weights (r, P) of r resamples to r values of each figure, NaN where
+                undefined.
+        Returns:
+            Those that are defined in some resample.
+        """
+        parts: dict[str, list[NDArray[np.float64]]] = {}
+        for begin in range(0, len(self._counts), _BLOCK):
+            block = self._counts[begin : begin + _BLOCK].astype(np.float64)
+            for name, values in statistics(block).items():
+                parts.setdefault(name, []).append(values)
+        found = {name: _percentiles(np.concatenate(values)) for name, values in parts.items()}
+        return {name: each for name, each in found.items() if each is not None}
+
+    def interval(self, statistic: Callable[[Weights], NDArray[np.float64]]) -> Interval | None:
+        """The interval of one figure; see ``intervals``."""
+        return self.intervals(lambda weights: {"": statistic(weights)}).get("")
+
+    def mean(self, values: ArrayLike, where: ArrayLike | None = None) -> Interval | None:
+        """The interval of a mean over samples, or over those that ``where`` picks."""
+        chosen = np.ones(len(self.cluster)) if where is None else np.asarray(where, float)
+        sums = self._per_cluster(np.asarray(values, float) * chosen)
+        counts = self._per_cluster(chosen)
+        return self.interval(lambda weights: _ratio(weights @ sums, weights @ counts))
+
+    def f1(self, positive: ArrayLike, predicted: ArrayLike) -> Interval | None:
+        """The interval of the positive class's F1."""
+        is_so, said = np.asarray(positive, bool), np.asarray(predicted, bool)
+        hits, there, marked = (
+            self._per_cluster(np.asarray(each, float))
+            for each in (is_so & said, is_so, is_so.astype(int) + said)
+        )
+
+        def statistic(weights: Weights) -> NDArray[np.float64]:
+            values = _ratio(2 * (weights @ hits), weights @ marked)
+            values[weights @ there == 0] = np.nan
+            return values
+
+        return self.interval(statistic)
+
+    def auroc(self, positive: ArrayLike, scores: ArrayLike) -> Interval | None:
+        """The interval of the area under the ROC curve (pairs in order, ties counting half)."""
+        is_so = np.asarray(positive, bool)
+        levels, level = np.unique(np.asarray(scores, float), return_inverse=True)
+
+        def at_levels(chosen: NDArray[np.bool_], weights: Weights) -> Weights:
+            each = weights[:, self.cluster[chosen]]  # (r, samples of one class)
+            order = np.argsort(level[chosen], kind="stable")
+            totals = np.cumsum(np.pad(each[:, order], ((0, 0), (1, 0))), axis=1)
+            ends = np.searchsorted(level[chosen][order], np.arange(len(levels)), side="right")
+            return np.asarray(np.diff(totals[:, ends], axis=1, prepend=0.0))  # (r, levels)
+
+        def statistic(weights: Weights) -> NDArray[np.float64]:
+            good, bad = at_levels(is_so, weights), at_levels(~is_so, weights)
+            below = np.cumsum(bad, axis=1) - bad / 2
+            return _ratio((good * below).sum(axis=1), good.sum(axis=1) * bad.sum(axis=1))
+
+        return self.interval(statistic)
+
+    def _per_cluster(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.bincount(self.cluster, weights=values, minlength=self.count), float)
+
+
+def bootstrap(
+    values: ArrayLike, clusters: Sequence[Hashable], *, resamples: int = 1000, seed: int = 0
+) -> Interval | None:
+    """The 95 % interval of a mean, such as an accuracy or a mean of paired differences.
+
+    Args:
+        values: One number a sample.
+        clusters: The picture of each sample; see ``Bootstrap``.
+        resamples: How many; 0 for no interval.
+        seed: Of the drawing.
+    Returns:
+        Low and high; None without resamples or with fewer than two clusters.
+    """
+    return Bootstrap(clusters, resamples=resamples, seed=seed).mean(values)
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+
+def _percentiles(values: NDArray[np.float64]) -> Interval | None:
+    defined = values[~np.isnan(values)]
+    if not defined.size:
+        return None
+    ends = 100 * np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.percentile(defined, ends)
+    return [float(low), float(high)]
