@@ -41,8 +41,9 @@ class Arguments(Protocol):
 class Config:
     """The four sections ``model``, ``datasets``, ``evaluation_datasets`` and ``run``.
 
-    Weakest first: the model's default file, each data set's default file, the user's file,
-    ``--options``; what none of them says has the default of ``minigpt4.common.settings``.
+    Weakest first: the model's default file, the default files of each data set and each benchmark,
+    the user's file, ``--options``; what none of them says has the default of
+    ``minigpt4.common.settings``.
 
     Args:
         args: Holds ``cfg_path`` and, possibly, ``options``.
@@ -57,9 +58,13 @@ class Config:
         options = read_options(getattr(args, "options", None))
         chosen = merge(user.data, options.data)
         # Strongest first.
-        self._layers = [options, user, *_dataset_defaults(chosen), *_model_default(chosen)]
+        defaults = (*_dataset_defaults(chosen), *_evaluation_defaults(chosen))
+        self._layers = [options, user, *defaults, *_model_default(chosen)]
         # Entries keep the order in which the user names them.
-        merged: dict[Any, Any] = {"datasets": {name: {} for name in _entries(chosen)}}
+        merged: dict[Any, Any] = {
+            section: {name: {} for name in _entries(chosen, section)}
+            for section in ("datasets", "evaluation_datasets")
+        }
         for layer in reversed(self._layers):
             merged = merge(merged, layer.data)
 
@@ -205,9 +210,9 @@ def _entry(config: DictConfig, section: str, name: str) -> DictConfig:
     return entries[name]
 
 
-def _entries(chosen: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    datasets = chosen.get("datasets")
-    return datasets if isinstance(datasets, Mapping) else {}
+def _entries(chosen: Mapping[Any, Any], section: str) -> Mapping[Any, Any]:
+    entries = chosen.get(section)
+    return entries if isinstance(entries, Mapping) else {}
 
 
 def _model_default(chosen: Mapping[Any, Any]) -> list[Layer]:
@@ -222,12 +227,19 @@ def _model_default(chosen: Mapping[Any, Any]) -> list[Layer]:
 def _dataset_defaults(chosen: Mapping[Any, Any]) -> list[Layer]:
     files = {file.stem: file for file in sorted((DEFAULTS / "datasets").rglob("*.yaml"))}
     layers = []
-    for name, entry in _entries(chosen).items():
+    for name, entry in _entries(chosen, "datasets").items():
         kind = entry.get("type", "default") if isinstance(entry, Mapping) else "default"
         file = files.get(name if kind == "default" else f"{name}_{kind}")
         if file is not None:
             layers.append(read_yaml(file))
     return layers
+
+
+def _evaluation_defaults(chosen: Mapping[Any, Any]) -> list[Layer]:
+    files = [
+        DEFAULTS / "evaluation" / f"{name}.yaml" for name in _entries(chosen, "evaluation_datasets")
+    ]
+    return [read_yaml(file) for file in files if file.is_file()]
 
 
 def _checked(checker: Checker, raw: dict[Any, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class EvalDatasetSettings:
     """One entry of section ``evaluation_datasets``."""
 
     eval_file_path: str = ""
-    """Annotation file."""
+    """Annotation file, or the folder that holds it under its usual name (see ``files``)."""
     img_path: str = ""
     """Folder of the pictures; empty: the folder of the annotation file."""
     batch_size: int = 4
@@ -150,6 +150,9 @@ class EvalDatasetSettings:
     """vqa, detection or refer; None: by the name of the entry."""
     build_info: dict[str, Any] = field(default_factory=dict)
     """How to read the files where they are not in the entry's usual form; as in ``datasets``."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Name of each split's file where eval_file_path is a folder: ``{val: refcoco_val.json}``; a
+    known name brings its own."""
     splits: list[str] = field(default_factory=list)
     """Which files of a folder to evaluate on (RefCOCO: val, testA, testB); empty: all there are."""
     train_file_path: str | None = None

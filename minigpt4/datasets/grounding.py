@@ -17,6 +17,7 @@ from minigpt4.conversation.prompts import (
 )
 from minigpt4.datasets.base import RecordDataset
 from minigpt4.datasets.patterns import fill, pattern_columns
+from minigpt4.datasets.pixel_boxes import in_pixels, pixel_box_mistake, pixel_boxes, to_grid
 from minigpt4.datasets.schema import Turn
 from minigpt4.datasets.spec import RecordSpec
 
@@ -60,7 +61,8 @@ class GroundingDataset(RecordDataset):
     """One phrase (or class) and its boxes a row; ``task`` says which of them is the answer.
 
     Boxes are read from the column ``boxes`` (a list of boxes) where a row has one, else from
-    ``bbox`` (one box, or a list of them).
+    ``bbox`` (one box, or a list of them). Where they are in pixels, ``Sample.meta`` holds them as
+    ``boxes_px`` (x1, y1, x2, y2) and in hundredths as ``boxes``.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = _REFER
@@ -89,7 +91,11 @@ class GroundingDataset(RecordDataset):
     def _written_boxes(self, row: Mapping[str, Any]) -> str:
         if self.spec.box_form == "ready":
             return str(row["bbox"])
-        return format_boxes(boxes_of(row))
+        return format_boxes(self._grid_boxes(row))
+
+    def _grid_boxes(self, row: Mapping[str, Any]) -> Sequence[Sequence[int]]:
+        form = self.spec.box_form
+        return to_grid(row, pixel_boxes(row, form)) if in_pixels(form) else boxes_of(row)
 
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
         meta = {name: value for name, value in row.items() if value is not None}
@@ -97,6 +103,9 @@ class GroundingDataset(RecordDataset):
             meta.setdefault("image_path", self._picture_name(row))
         if "is_broken" in meta:
             meta["is_broken"] = str(meta["is_broken"]).lower() in ("true", "1")
+        if in_pixels(self.spec.box_form):
+            meta["boxes_px"] = pixel_boxes(row, self.spec.box_form)
+            meta["boxes"] = to_grid(row, meta["boxes_px"])
         return meta
 
     def _id(self, row: Mapping[str, Any], number: int) -> str:
@@ -104,10 +113,12 @@ class GroundingDataset(RecordDataset):
         return f"{number}-{name}" if self._repeated or not name else name
 
     def _checked_columns(self) -> Sequence[str]:
-        return ("bbox", "boxes", *(self.spec.answers or ()))
+        sizes = ("width", "height") if in_pixels(self.spec.box_form) else ()
+        return ("bbox", "boxes", *sizes, *(self.spec.answers or ()))
 
     def _columns(self) -> Sequence[str]:
-        return () if "boxes" in self._table.names else ("bbox",)
+        sizes = ("width", "height") if in_pixels(self.spec.box_form) else ()
+        return sizes if "boxes" in self._table.names else ("bbox", *sizes)
 
     def _computed(self) -> Sequence[str]:
         return ("boxes", "whole")
@@ -119,6 +130,8 @@ class GroundingDataset(RecordDataset):
             return error.args[0]
         if self.spec.box_form == "ready" or "boxes" not in self._wanted_columns(pattern):
             return None
+        if in_pixels(self.spec.box_form):
+            return pixel_box_mistake(row, self.spec.box_form)
         boxes = boxes_of(row)
         if not boxes:
             return "it has no box (bbox)"

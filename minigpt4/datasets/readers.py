@@ -66,6 +66,9 @@ READERS: dict[str, Reader] = {
     "tsv": Reader(code="delimited:read_tsv"),
     "json": Reader(code="json_lists:read_json"),
     "jsonl": Reader(code="json_lists:read_jsonl"),
+    "questions": Reader(
+        code="questions:read_questions", options=("join", "labels", "images", "type")
+    ),
 }
 """Formats by the name that ``build_info.reader`` gives; a file's ending is a name too."""
 

@@ -13,6 +13,8 @@ from minigpt4.datasets.patterns import compiled
 # Keys of older files, understood by ``annotation_paths`` or without a meaning here.
 _OLD_KEYS = ("annotations", "images", "storage", "url", "val_ann_path", "test_ann_path")
 
+BOX_FORMS = ("grid", "pixels_xyxy", "pixels_xywh", "ready")
+
 
 @dataclass(kw_only=True, frozen=True)
 class RecordSpec:
@@ -49,7 +51,9 @@ class RecordSpec:
     process: tuple[str, ...] = ()
     """Columns that the text processor cleans."""
     box_form: str = "grid"
-    """``grid``: boxes are x1, y1, x2, y2 in 0-100; ``ready``: already written as in answers."""
+    """``grid``: boxes are x1, y1, x2, y2 in 0-100; ``pixels_xyxy`` and ``pixels_xywh`` (left, top,
+    width, height): in pixels of a picture of ``width`` by ``height``; ``ready``: already written as
+    in answers."""
     task: str | None = None
     """Grounding: ``refer``, ``identify`` or ``detection``, which sets the defaults."""
     turns: int | None = None
@@ -96,7 +100,7 @@ def make_spec(
         mistakes.append(f"no annotation file is given for split {split!r} (ann_path)")
     if not values["prompts"]:
         mistakes.append("no prompts are given")
-    for key, allowed in (("on_broken", ("error", "skip")), ("box_form", ("grid", "ready"))):
+    for key, allowed in (("on_broken", ("error", "skip")), ("box_form", BOX_FORMS)):
         if values.get(key, allowed[0]) not in allowed:
             mistakes.append(f"{key} is {values[key]!r}, but must be one of {', '.join(allowed)}")
     share = values.get("val_share", 0.0)

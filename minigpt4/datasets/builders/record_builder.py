@@ -21,6 +21,7 @@ KINDS: dict[str, type[RecordDataset]] = {
     "caption": CaptionDataset,
     "grounding": GroundingDataset,
     "detection": GroundingDataset,
+    "refer": GroundingDataset,
     "conversation": ConversationDataset,
 }
 """Data set class by ``datasets.<name>.kind``."""
@@ -53,7 +54,8 @@ def dataset_class(kind: str, *, name: str) -> type[RecordDataset]:
 
 def prepare_build_info(build_info: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Fill in what a kind implies."""
-    return {"task": "detection", **build_info} if kind == "detection" else dict(build_info)
+    task = {"task": kind} if kind in ("detection", "refer") else {}
+    return {**task, **build_info}
 
 
 def build_processor(settings: Mapping[str, Any], *, split: str, default: str) -> Any:
