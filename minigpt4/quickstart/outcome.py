@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from minigpt4.common.boxes import WHOLE, format_box
 from minigpt4.common.metrics import percent
 from minigpt4.quickstart.settings import MVTEC, VIVQA
 from minigpt4.scoring.detection import score_detection
 from minigpt4.scoring.prediction import Prediction
+from minigpt4.tasks.baselines import commonest_label_and_box, constant_detection
 from minigpt4.tasks.evaluate import EvalResult
 
 
@@ -108,14 +107,6 @@ def constant_answer_map(predictions: Sequence[Prediction], train_annotations: Pa
         predictions: Of the test pictures; only their ground truth is used.
         train_annotations: JSON list of the contract's form.
     """
-    rows: list[Mapping[str, Any]] = json.loads(train_annotations.read_text(encoding="utf-8"))
-    counts = Counter(
-        (bool(row["is_broken"]), tuple(row["bbox"]) if row["is_broken"] else WHOLE) for row in rows
-    )
-    (broken, box), _ = counts.most_common(1)[0]
-    answer = f"<p>part-{'defect' if broken else 'not-defect'}</p>{format_box(box)}"
-    constant = [
-        Prediction(id=each.id, answer=answer, finished=True, probability=1.0, meta=each.meta)
-        for each in predictions
-    ]
+    rows = json.loads(train_annotations.read_text(encoding="utf-8"))
+    constant = constant_detection(predictions, *commonest_label_and_box(rows))
     return float(score_detection(constant, score="constant")["map"])
