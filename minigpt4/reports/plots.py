@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,6 +66,79 @@ def histogram(series: Mapping[str, Sequence[float]], *, x: str, y: str = "sample
     return _svg(figure)
 
 
+def shares(
+    values: Mapping[str, float],
+    *,
+    x: str,
+    intervals: Mapping[str, Sequence[float]] | None = None,
+) -> str:
+    """Shares (0 to 1) by name, one bar below the other.
+
+    Args:
+        values: Name to share, from the top down.
+        x: What a share is.
+        intervals: Low and high end by name, drawn as whiskers; names may be missing.
+    """
+    names = list(values)
+    figure, axes = _axes(x, "", (0, 1), None, height=0.9 + 0.34 * len(names))
+    places = range(len(names), 0, -1)
+    axes.barh(places, list(values.values()), height=0.55, color=PALETTE[0], alpha=0.75)
+    for place, name in zip(places, names, strict=True):
+        if intervals and name in intervals:
+            low, high = intervals[name]
+            axes.plot(
+                [low, high], [place, place], color=_INK, linewidth=1.4, marker="|", markersize=8
+            )
+    axes.set_yticks(list(places), names)
+    axes.grid(visible=False, axis="y")
+    return _svg(figure)
+
+
+def reliability(bins: Sequence[Mapping[str, Any]]) -> str:
+    """How often answers of each confidence are right, over how many answers there are.
+
+    Args:
+        bins: ``low``, ``high``, ``confidence`` (their mean), ``accuracy`` and ``count`` of each;
+            a bin without answers may have None.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    _style(upper, "", "share that is right", (0, 1), (0, 1))
+    _style(lower, "the model's probability", "answers", (0, 1), None)
+    upper.plot([0, 1], [0, 1], color=_INK, alpha=0.3, linewidth=1, linestyle="--")
+    filled = [each for each in bins if each["count"]]
+    for axes, key in ((upper, "accuracy"), (lower, "count")):
+        axes.bar(
+            [each["low"] for each in filled],
+            [each[key] for each in filled],
+            width=[0.94 * (each["high"] - each["low"]) for each in filled],
+            align="edge",
+            color=PALETTE[0],
+            alpha=0.4,
+        )
+    upper.plot(
+        [each["confidence"] for each in filled],
+        [each["accuracy"] for each in filled],
+        color=PALETTE[1],
+        marker="o",
+        markersize=4.5,
+        linewidth=1.4,
+    )
+    for each in filled:
+        lower.annotate(
+            str(each["count"]),
+            ((each["low"] + each["high"]) / 2, each["count"]),
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+            color=_INK,
+        )
+    lower.margins(y=0.25)
+    return _svg(figure)
+
+
 def _colours(count: int) -> list[str]:
     return [PALETTE[i % len(PALETTE)] for i in range(count)]
 
@@ -75,11 +148,24 @@ def _axes(
     y: str,
     x_range: tuple[float, float] | None,
     y_range: tuple[float, float] | None,
+    *,
+    height: float = 3.4,
 ) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(5.2, height), layout="constrained")
     axes = figure.subplots()
+    _style(axes, x, y, x_range, y_range)
+    return figure, axes
+
+
+def _style(
+    axes: Axes,
+    x: str,
+    y: str,
+    x_range: tuple[float, float] | None,
+    y_range: tuple[float, float] | None,
+) -> None:
     axes.set_xlabel(x, color=_INK)
     axes.set_ylabel(y, color=_INK)
     for limits, setter in ((x_range, axes.set_xlim), (y_range, axes.set_ylim)):
@@ -94,7 +180,6 @@ def _axes(
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(_INK)
         spine.set_alpha(0.4)
-    return figure, axes
 
 
 def _svg(figure: Figure) -> str:

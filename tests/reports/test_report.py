@@ -1,3 +1,4 @@
+import functools
 import re
 import shutil
 import subprocess
@@ -7,7 +8,9 @@ import pytest
 from scripted import part, picture, said, vqa_prediction
 
 from minigpt4.reports import page as report
-from minigpt4.reports import plots
+from minigpt4.reports import pictures, plots
+from minigpt4.reports.detection_sections import detection_card
+from minigpt4.reports.gallery import choose
 from minigpt4.reports.page import (
     Card,
     DrawnBox,
@@ -21,12 +24,8 @@ from minigpt4.reports.page import (
     cell,
     write_report,
 )
-from minigpt4.reports.sections import (
-    choose,
-    detection_card,
-    evaluation_sections,
-    vqa_card,
-)
+from minigpt4.reports.sections import evaluation_sections
+from minigpt4.reports.vqa_sections import vqa_card
 from minigpt4.scoring.detection import score_detection
 from minigpt4.scoring.vqa import score_vqa
 
@@ -100,8 +99,8 @@ def test_labels_stay_inside_the_picture():
 def test_many_pictures_are_made_smaller(tmp_path, monkeypatch):
     gallery = Gallery("Samples", [card(image=picture(i)) for i in range(40)])
     large = len(page(tmp_path, gallery))
-    monkeypatch.setattr(report, "_SIDE", 16)
-    monkeypatch.setattr(report, "MAX_PICTURE_BYTES", 1)
+    monkeypatch.setattr(pictures, "MIN_SIDE", 8)
+    monkeypatch.setattr(report, "embed", functools.partial(pictures.embed, most_bytes=1))
     assert len(page(tmp_path, gallery)) < large
 
 

@@ -1,0 +1,75 @@
+"""What made an evaluation, for the head of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from minigpt4.reports.page import Facts, Section
+
+_NAMES = {
+    "ckpt": "checkpoint",
+    "eval_file": "data",
+    "samples": "samples",
+    "blank": "pictures blanked",
+    "prompt_style": "prompts",
+    "decoding": "decoding",
+    "llama_model": "language model",
+    "vit_model": "image encoder",
+    "arch": "architecture",
+    "score_options": "scoring",
+    "overlap": "overlap with training",
+    "key": "key of model, data and decoding",
+    "data_key": "key of the data",
+    "version": "version",
+    "time": "begun",
+}
+_LEFT_OUT = ("identity", "name", "kind")
+"""Not facts of their own: the first is what the key is made of."""
+
+
+def describe_run(run: Mapping[str, Any]) -> str:
+    """One line about what was run, on what."""
+    parts = [
+        "pictures blanked" if run.get("blank") else "",
+        run.get("ckpt") or "no checkpoint",
+        run.get("eval_file") or "",
+        f"{run['samples']} samples" if "samples" in run else "",
+        f"{_decoding(run)} decoding" if _decoding(run) else "",
+        f"prompts in {run['prompt_style']} style" if run.get("prompt_style") else "",
+        run.get("time") or "",
+    ]
+    return " · ".join(str(part) for part in parts if part)
+
+
+def run_sections(run: Mapping[str, Any]) -> list[Section]:
+    """Everything that is known of a run, folded away."""
+    names = [
+        *(name for name in _NAMES if name in run),
+        *(name for name in run if name not in _NAMES),
+    ]
+    facts = {
+        _NAMES.get(name, name.replace("_", " ")): text
+        for name in names
+        if name not in _LEFT_OUT and (text := _text(run[name]))
+    }
+    return [Facts("What was run", facts)] if facts else []
+
+
+def _decoding(run: Mapping[str, Any]) -> str:
+    decoding = run.get("decoding")
+    if isinstance(decoding, Mapping):
+        decoding = decoding.get("mode")
+    return str(decoding or "")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{name.replace('_', ' ')} {text}"
+            for name, each in value.items()
+            if (text := _text(each))
+        )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)

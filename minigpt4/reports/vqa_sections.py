@@ -1,0 +1,194 @@
+"""The report of questions and answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from minigpt4.common.text import normalize
+from minigpt4.reports.gallery import Card, Verdict, composed, gallery_of, language_of, picture_of
+from minigpt4.reports.page import Figure, Headline, Plots, Section, Table
+from minigpt4.reports.shared import (
+    baseline_sections,
+    confidence_plot,
+    confusion,
+    group_plot,
+    group_table,
+    interval_of,
+    range_text,
+    reliability_plot,
+    share_figure,
+    verdict_of,
+)
+from minigpt4.scoring import vqa
+from minigpt4.scoring.kinds import get_kind
+from minigpt4.scoring.prediction import Prediction
+
+_MISTAKES = 12
+_EMPTY = "(empty)"
+_SHARES = {
+    "accuracy": "accuracy",
+    "soft_accuracy": "soft accuracy",
+    "anls": "ANLS",
+    "token_f1": "token F1",
+}
+_COLUMNS = {"accuracy": "accuracy", "correct": "right", "count": "questions"}
+_OVERLAPS = {"": "not in training", "picture": "picture in training", "pair": "pair in training"}
+
+
+def vqa_sections(metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> list[Section]:
+    """Accuracy, by type, frequency and source; mistakes; confidence; samples."""
+    kind = get_kind("vqa")
+    verdicts = [verdict_of(kind, each) for each in predictions]
+    sections: list[Section] = [Headline(_figures(metrics))]
+    sections += baseline_sections(metrics, _SHARES, len(predictions))
+    sections += group_table(metrics, "by_type", "By question type", _COLUMNS)
+    sections += group_table(
+        metrics,
+        "by_frequency",
+        "By how often the answer occurs in training",
+        _COLUMNS,
+        note="Bands of the reference's count among the training answers.",
+    )
+    sections += group_table(metrics, "by_source", "By source", _COLUMNS)
+    sections += _overlap(metrics)
+    drawn = [
+        *group_plot(metrics, "by_type", "Accuracy by question type"),
+        *group_plot(metrics, "by_frequency", "Accuracy by frequency in training"),
+        *reliability_plot(metrics, "answers"),
+        *confidence_plot(
+            [each.probability for each in predictions], verdicts, "the answer's probability"
+        ),
+    ]
+    if drawn:
+        sections.append(Plots("Plots", drawn))
+    sections += _mistakes(predictions, verdicts)
+    sections.append(gallery_of(predictions, verdicts, vqa_card))
+    return sections
+
+
+def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
+    figures = share_figure(metrics, "accuracy", "Accuracy", _accuracy_note(metrics))
+    figures += share_figure(
+        metrics, "soft_accuracy", "Soft accuracy", "an answer counts as people agree with it"
+    )
+    figures += share_figure(metrics, "anls", "ANLS", "likeness of letters; below a half counts 0")
+    figures += share_figure(
+        metrics, "token_f1", "Token F1", "words that answer and reference share"
+    )
+    original = metrics.get("original_protocol") or {}
+    figures += share_figure(
+        original, "accuracy", "Original protocol", "lower-cased strings, compared as they are"
+    )
+    calibration = metrics.get("calibration") or {}
+    figures += share_figure(
+        calibration, "ece", "Calibration error", "how far probabilities are from being true"
+    )
+    figures.append(Figure("Empty answers", str(metrics["unparsed"]), "counted as misses"))
+    figures.append(Figure("Cut answers", str(metrics["unfinished"]), "reached max_new_tokens"))
+    return figures
+
+
+def _accuracy_note(metrics: Mapping[str, Any]) -> str:
+    if "correct" not in metrics:
+        return f"of {metrics['count']} questions"
+    return f"{metrics['correct']} of {metrics['count']}, equal but for case and white space"
+
+
+def _overlap(metrics: Mapping[str, Any]) -> list[Section]:
+    part = metrics.get("no_overlap")
+    if not part or not part.get("count") or part["count"] == metrics["count"]:
+        return []
+    rows = [
+        [
+            "all",
+            metrics["accuracy"],
+            range_text(interval_of(metrics, "accuracy")),
+            metrics["count"],
+        ],
+        [
+            "picture not in training",
+            part.get("accuracy"),
+            range_text(interval_of(metrics, "no_overlap")),
+            part["count"],
+        ],
+    ]
+    return [
+        Table(
+            "Overlap with training",
+            ["", "accuracy", "95 %", "questions"],
+            rows,
+            bars=[1],
+            note=f"{metrics['count'] - part['count']} of {metrics['count']} questions are about "
+            "pictures that also occur in training; the second row leaves them out.",
+        )
+    ]
+
+
+def _mistakes(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Section]:
+    pairs = [
+        (normalize(reference_of(each)), normalize(each.answer) or _EMPTY) for each in predictions
+    ]
+    wrong = Counter(
+        pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict != "right"
+    )
+    if not wrong:
+        return []
+    rows = [[true, said, count] for (true, said), count in wrong.most_common(_MISTAKES)]
+    language = language_of([text for pair in wrong for text in pair])
+    return [
+        *confusion(
+            pairs,
+            "Confusion of answers",
+            note="The answers that take part in most mistakes; each row shaded by its shares, "
+            "right answers in another colour.",
+        ),
+        Table("Commonest mistakes", ["reference", "answer", "times"], rows, language=language),
+    ]
+
+
+def reference_of(prediction: Prediction) -> str:
+    """The answer that a sample's own row gives; the commonest where it gives several."""
+    answers = references_of(prediction)
+    return Counter(answers).most_common(1)[0][0] if answers else prediction.reference
+
+
+def references_of(prediction: Prediction) -> list[str]:
+    """All answers that people gave."""
+    for key in ("answers", "answer"):
+        found = prediction.meta.get(key)
+        if found is not None and not isinstance(found, str) and isinstance(found, Sequence):
+            return [str(each) for each in found]
+    return [str(prediction.meta["answer"])] if "answer" in prediction.meta else []
+
+
+def vqa_card(prediction: Prediction, verdict: Verdict, order: int = 0) -> Card:
+    """A question under its picture."""
+    answers = Counter(composed(each) for each in references_of(prediction))
+    reference = ", ".join(
+        f"{name} ×{count}" if count > 1 else name for name, count in answers.most_common()
+    )
+    groups = {"type": vqa.type_name(prediction)}
+    for name in ("source", "split"):
+        if prediction.meta.get(name):
+            groups[name] = str(prediction.meta[name])
+    if "overlap" in prediction.meta:
+        overlap = str(prediction.meta["overlap"])
+        groups["training"] = _OVERLAPS.get(overlap, overlap)
+    facts = {}
+    if not prediction.finished:
+        facts["cut"] = "at the length limit"
+    if prediction.tries:
+        facts["asked again"] = f"{prediction.tries} times"
+    return Card(
+        picture=picture_of(prediction),
+        question=composed(str(prediction.meta.get("question", prediction.question))),
+        answer=composed(prediction.answer),
+        reference=reference or composed(prediction.reference),
+        verdict=verdict,
+        groups=groups,
+        confidence=prediction.probability,
+        facts=facts,
+        order=order,
+    )
