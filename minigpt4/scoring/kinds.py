@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigpt4.common.errors import ConfigError
-from minigpt4.scoring import detection, vqa
+from minigpt4.scoring import detection, refer, vqa
+from minigpt4.scoring.binary import score_binary
 from minigpt4.scoring.defect_answers import answer_spans, parse_answer
 from minigpt4.scoring.prediction import Prediction, Spans
 
@@ -59,13 +60,19 @@ class Kind:
     spans: Spans | None = None
 
 
+def _score_vqa(predictions: Sequence[Prediction], options: ScoreOptions) -> Metrics:
+    metrics = vqa.score_vqa(predictions)
+    binary = score_binary(predictions, resamples=options.resamples, seed=options.seed)
+    return metrics | ({"binary": binary} if binary is not None else {})
+
+
 KINDS = {
     kind.name: kind
     for kind in (
         Kind(
             name="vqa",
             primary="accuracy",
-            score=lambda predictions, options: vqa.score_vqa(predictions),
+            score=_score_vqa,
             is_right=vqa.is_right,
             can_read=lambda prediction: bool(prediction.answer.strip()),
             answers=vqa.answers_json,
@@ -84,6 +91,18 @@ KINDS = {
             answers_file="{name}_regression.json",
             summary=detection.summary,
             spans=answer_spans,
+        ),
+        Kind(
+            name="refer",
+            primary="accuracy",
+            score=lambda predictions, options: refer.score_refer(
+                predictions, resamples=options.resamples, seed=options.seed
+            ),
+            is_right=refer.is_right,
+            can_read=refer.can_read,
+            answers=refer.answers_json,
+            answers_file="{name}.json",
+            summary=refer.summary,
         ),
     )
 }
