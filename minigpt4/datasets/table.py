@@ -8,53 +8,104 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import orjson
 
 _CHUNK = 65536
 """Rows that are taken apart at once."""
+_LONGEST_EMPTY = 5
+"""Bytes of the longest JSON value that may count as empty (``false``)."""
+
+Form = Literal["text", "json", "slow_json"]
 
 
 class PackedColumn:
-    """Strings, or any JSON values, as one run of UTF-8 bytes with offsets."""
+    """Strings, or any JSON values, as one run of UTF-8 bytes with offsets.
 
-    def __init__(self, data: np.ndarray, ends: np.ndarray, *, is_json: bool) -> None:
+    Args:
+        data: All values' bytes after each other.
+        ends: Where each value ends in them.
+        form: ``text`` for strings as they are, ``json`` for what orjson reads, ``slow_json`` for
+            what only the standard library does (whole numbers beyond 64 bits, lone surrogates).
+    """
+
+    def __init__(self, data: np.ndarray, ends: np.ndarray, *, form: Form) -> None:
         self._data = data
-        self._ends = ends
-        self._is_json = is_json
+        self._ends = ends.astype(np.uint32) if len(data) < 2**32 else ends
+        self.form = form
 
     @classmethod
     def pack(cls, values: Iterable[Any]) -> PackedColumn:
-        """Pack values; all strings are kept as they are, anything else as JSON."""
+        """Pack values; all strings are kept as they are, anything else as JSON (NaN as null)."""
         values = values if isinstance(values, list) else list(values)
-        is_json = not all(type(value) is str for value in values)
-        # As ASCII, JSON has as many bytes as characters, like most text.
-        texts: list[Any] = [json.dumps(value) for value in values] if is_json else values
-        data = "".join(texts)
-        pieces = texts if data.isascii() else [t.encode("utf-8", "surrogatepass") for t in texts]
-        ends = np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
-        encoded = data.encode("utf-8", "surrogatepass")
-        return cls(np.frombuffer(encoded, dtype=np.uint8), ends, is_json=is_json)
+        if all(type(value) is str for value in values):
+            data = "".join(values)
+            # ASCII text has as many bytes as characters.
+            pieces = (
+                values if data.isascii() else [v.encode("utf-8", "surrogatepass") for v in values]
+            )
+            return cls(*_joined(data.encode("utf-8", "surrogatepass"), pieces), form="text")
+        try:
+            texts = list(map(orjson.dumps, values))
+            return cls(*_joined(b"".join(texts), texts), form="json")
+        except TypeError:
+            texts = [json.dumps(value).encode() for value in values]
+            return cls(*_joined(b"".join(texts), texts), form="slow_json")
+
+    @classmethod
+    def concat(cls, columns: Sequence[PackedColumn]) -> PackedColumn:
+        """All values of several columns of one form."""
+        starts = np.cumsum([0, *(len(column._data) for column in columns[:-1])])
+        ends = [c._ends.astype(np.int64) + s for c, s in zip(columns, starts, strict=True)]
+        data = np.concatenate([column._data for column in columns])
+        return cls(data, np.concatenate(ends), form=columns[0].form)
 
     def values(self, start: int, stop: int) -> list[Any]:
         """Several values at once."""
         begin = int(self._ends[start - 1]) if start else 0
         data = self._data[begin : int(self._ends[stop - 1])].tobytes() if stop > start else b""
-        ends = (self._ends[start:stop] - begin).tolist()
+        ends = (self._ends[start:stop].astype(np.int64) - begin).tolist()
+        if self.form == "text" and data.isascii():
+            text = data.decode("ascii")
+            return [text[a:b] for a, b in zip([0, *ends], ends, strict=False)]
         pieces = [data[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-        if self._is_json:
-            values: list[Any] = json.loads(b"[" + b",".join(pieces) + b"]")
-            return values
-        return [piece.decode("utf-8", "surrogatepass") for piece in pieces]
+        if self.form == "text":
+            return [piece.decode("utf-8", "surrogatepass") for piece in pieces]
+        values: list[Any] = self._loads(b"[" + b",".join(pieces) + b"]")
+        return values
+
+    def empty(self) -> np.ndarray:
+        """Which values are empty (no text, null, nothing in them, zero, false), shape (rows,)."""
+        lengths = np.diff(self._ends.astype(np.int64), prepend=0)
+        if self.form == "text":
+            found: np.ndarray = lengths == 0
+            return found
+        found = np.zeros(len(self), dtype=bool)
+        for index in np.flatnonzero(lengths <= _LONGEST_EMPTY).tolist():
+            found[index] = not self[index]
+        return found
 
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, index: int) -> Any:
         start = self._ends[index - 1] if index else 0
-        text = self._data[start : self._ends[index]].tobytes().decode("utf-8", "surrogatepass")
-        return json.loads(text) if self._is_json else text
+        data = self._data[start : self._ends[index]].tobytes()
+        return data.decode("utf-8", "surrogatepass") if self.form == "text" else self._loads(data)
+
+    def _loads(self, data: bytes) -> Any:
+        return orjson.loads(data) if self.form == "json" else json.loads(data)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _joined(data: bytes, pieces: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    ends = np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
+    return np.frombuffer(data, dtype=np.uint8), ends
 
 
 Column = PackedColumn | np.ndarray
@@ -76,6 +127,16 @@ def pack(values: list[Any]) -> Column:
 
 def _fits(values: list[int]) -> bool:
     return min(values) >= -(2**63) and max(values) < 2**63
+
+
+def _join_columns(columns: Sequence[Column]) -> Column:
+    """One column of several, which need not be of one kind."""
+    kinds = {c.form if isinstance(c, PackedColumn) else (c.dtype, c.shape[1:]) for c in columns}
+    if len(kinds) > 1:
+        return pack([value for column in columns for value in _values(column, 0, len(column))])
+    if isinstance(columns[0], PackedColumn):
+        return PackedColumn.concat(columns)  # type: ignore[arg-type]
+    return np.concatenate(columns)  # type: ignore[arg-type]
 
 
 def _values(column: Column, start: int, stop: int) -> list[Any]:
@@ -103,21 +164,43 @@ class Table:
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]], *, source: str) -> Table:
         """Pack a list of mappings; a key that a row lacks is None there."""
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        columns = {str(name): pack([row.get(name) for row in rows]) for name in names}
-        return cls(columns, sources=[(source, len(rows))])
+        return cls.from_chunks([rows], source=source)
 
     @classmethod
-    def concat(cls, tables: Sequence[Table]) -> Table:
-        """All rows of several tables, in order."""
+    def from_chunks(cls, chunks: Iterable[Sequence[Mapping[str, Any]]], *, source: str) -> Table:
+        """The same from parts of the list, so that never all rows are Python objects at once."""
+        parts = []
+        for rows in chunks:
+            names = dict.fromkeys(name for row in rows for name in row)
+            columns = {str(name): pack([row.get(name) for row in rows]) for name in names}
+            parts.append(cls(columns, sources=[(source, len(rows))]))
+        return cls.concat(parts, source=source)
+
+    @classmethod
+    def concat(cls, tables: Sequence[Table], *, source: str | None = None) -> Table:
+        """All rows of several tables, in order; a column that one lacks is None there.
+
+        Args:
+            tables: Any number of them.
+            source: The one file that all of them are parts of; None: each keeps its own.
+        """
         if len(tables) == 1:
             return tables[0]
         names = list(dict.fromkeys(name for table in tables for name in table.names))
-        columns = {
-            name: pack([table.value(i, name) for table in tables for i in range(len(table))])
-            for name in names
-        }
-        return cls(columns, sources=[source for table in tables for source in table._sources])
+        columns: dict[str, Column] = {}
+        for name in names:
+            parts = [t._columns.get(name) for t in tables]
+            columns[name] = _join_columns(
+                [
+                    PackedColumn.pack([None] * len(table)) if part is None else part
+                    for part, table in zip(parts, tables, strict=True)
+                    if len(table)
+                ]
+            )
+        table = cls(columns, sources=[each for table in tables for each in table._sources])
+        if source is not None:
+            table._sources = [(source, len(table))]
+        return table
 
     def __len__(self) -> int:
         return self._length
@@ -146,13 +229,49 @@ class Table:
     def rows(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         """All rows in order, with some columns only; a missing column is left out."""
         names = [name for name in names if name in self._columns]
+        for values in self.tuples(names):
+            yield dict(zip(names, values, strict=True))
+
+    def tuples(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """The values of some columns, row by row; all must be there."""
         for start in range(0, len(self), _CHUNK):
             stop = min(start + _CHUNK, len(self))
-            columns = [_values(self._columns[name], start, stop) for name in names]
-            if not columns:
-                yield from ({} for _ in range(start, stop))
-            for values in zip(*columns, strict=True):
-                yield dict(zip(names, values, strict=True))
+            if not names:
+                yield from (() for _ in range(start, stop))
+                continue
+            yield from zip(
+                *(_values(self._columns[name], start, stop) for name in names), strict=True
+            )
+
+    def empty(self, name: str) -> np.ndarray:
+        """Which rows have nothing in a column (no text, None, 0, no items), shape (rows,)."""
+        column = self._columns[name]
+        if isinstance(column, PackedColumn):
+            return column.empty()
+        found: np.ndarray = (
+            np.zeros(len(column), dtype=bool) if column.ndim > 1 else ~column.astype(bool)
+        )
+        return found
+
+    def distinct(self, names: Sequence[str]) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """Which combinations of values some columns have.
+
+        Returns:
+            For each row the number of its combination, shape (rows,), and the combinations in the
+            order of first use. Values that cannot be hashed all count as different.
+        """
+        numbers: dict[Any, int] = {}
+        found: list[tuple[Any, ...]] = []
+        codes = np.empty(len(self), dtype=np.int32)
+        for row, values in enumerate(self.tuples(names)):
+            try:
+                number = numbers.setdefault(values, len(found))
+            except TypeError:
+                number = len(found)
+            if number == len(found):
+                found.append(values)
+            codes[row] = number
+        return codes, [dict(zip(names, values, strict=True)) for values in found]
 
     def place(self, index: int) -> str:
         """Where a row came from: the file and the row's number in it, from 0."""
