@@ -17,6 +17,7 @@ from minigpt4.reports.shared import (
     confusion,
     group_table,
     interval_of,
+    overlap_section,
     reliability_plot,
     share_figure,
     verdict_of,
@@ -37,13 +38,22 @@ _BASELINES = {
 
 
 def detection_sections(
-    metrics: Mapping[str, Any], predictions: Sequence[Prediction]
+    metrics: Mapping[str, Any],
+    predictions: Sequence[Prediction],
+    *,
+    overlap: Mapping[str, Any] | None = None,
 ) -> list[Section]:
-    """mAP, AP by label, object, kind of defect and size; curves; samples with their boxes."""
+    """mAP, AP by label, object, kind of defect and size; curves; samples with their boxes.
+
+    Args:
+        metrics: As scoring gave them.
+        predictions: What was scored.
+        overlap: What evaluation and training share.
+    """
     kind = get_kind("detection")
     verdicts = [verdict_of(kind, each) for each in predictions]
     sections: list[Section] = [Headline(_figures(metrics))]
-    sections += baseline_sections(metrics, _BASELINES, len(predictions))
+    sections += baseline_sections(metrics, _BASELINES)
     sections += group_table(
         metrics,
         "by_label",
@@ -94,6 +104,7 @@ def detection_sections(
             "count": "boxes",
         },
     )
+    sections += overlap_section(metrics, overlap)
     sections += _curves(metrics, predictions, verdicts)
     sections += _label_confusion(predictions)
     sections.append(gallery_of(predictions, verdicts, detection_card))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minigpt4.reports.page import Facts, Section
@@ -26,6 +26,8 @@ _NAMES = {
 }
 _LEFT_OUT = ("identity", "name", "kind")
 """Not facts of their own: the first is what the key is made of."""
+_LISTED = 6
+"""Of a list, such as the answers that may be given."""
 
 
 def describe_run(run: Mapping[str, Any]) -> str:
@@ -70,6 +72,10 @@ def _text(value: Any) -> str:
             for name, each in value.items()
             if (text := _text(each))
         )
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        shown = ", ".join(_text(each) for each in value[:_LISTED])
+        more = len(value) - _LISTED
+        return f"{shown} and {more} more" if more > 0 else shown
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)

@@ -7,15 +7,17 @@ from typing import Any
 
 from minigpt4.reports.detection_sections import detection_sections
 from minigpt4.reports.page import Section
+from minigpt4.reports.refer_sections import refer_sections
 from minigpt4.reports.run_facts import describe_run, run_sections
 from minigpt4.reports.vqa_sections import vqa_sections
 from minigpt4.scoring.prediction import Prediction
 
 __all__ = ["describe_run", "evaluation_sections"]
 
-_COMPOSE: dict[str, Callable[[Mapping[str, Any], Sequence[Prediction]], list[Section]]] = {
+_COMPOSE: dict[str, Callable[..., list[Section]]] = {
     "vqa": vqa_sections,
     "detection": detection_sections,
+    "refer": refer_sections,
 }
 
 
@@ -34,5 +36,6 @@ def evaluation_sections(
         predictions: What was scored.
         run: What made the predictions: the first line of their file.
     """
-    headline, *rest = _COMPOSE[kind](metrics, predictions)
+    overlap = run.get("overlap") if run else None
+    headline, *rest = _COMPOSE[kind](metrics, predictions, overlap=overlap)
     return [headline, *(run_sections(run) if run else ()), *rest]

@@ -12,7 +12,7 @@ from typing import Any
 from minigpt4.common.metrics import percent
 from minigpt4.reports import plots
 from minigpt4.reports.gallery import Verdict, language_of
-from minigpt4.reports.page import Figure, Interval, Matrix, Plot, Section, Table
+from minigpt4.reports.page import Figure, Interval, Matrix, Note, Plot, Section, Table
 from minigpt4.scoring.kinds import Kind
 from minigpt4.scoring.prediction import Prediction
 
@@ -176,17 +176,13 @@ def confusion(
     ]
 
 
-def baseline_sections(
-    metrics: Mapping[str, Any], columns: Mapping[str, str], predictions: int
-) -> list[Section]:
+def baseline_sections(metrics: Mapping[str, Any], columns: Mapping[str, str]) -> list[Table]:
     """The model beside answers that need no look at the picture.
 
     Args:
-        columns: Metrics to show and their headings.
-        predictions: How many samples each answered.
+        columns: Metrics to show and their headings; the first has its interval behind it.
     """
     baselines: Mapping[str, Mapping[str, Any]] = metrics.get("baselines") or {}
-    rows: dict[str, Mapping[str, Any]] = {"this model": metrics, **baselines}
     shown = {
         name: head
         for name, head in columns.items()
@@ -194,16 +190,56 @@ def baseline_sections(
     }
     if not shown:
         return []
+    first = next(iter(shown))
+    rows = [
+        [
+            name.replace("_", " "),
+            each.get(first),
+            range_text(interval_of(each, first)),
+            *(each.get(column) for column in shown if column != first),
+            each.get("description", ""),
+        ]
+        for name, each in {"this model": metrics, **baselines}.items()
+    ]
+    heads = ["", shown.pop(first), "95 %", *shown.values(), "what it answers"]
     return [
         Table(
             "Beside blind guessing",
-            ["", *shown.values()],
-            [
-                [name.replace("_", " "), *(each.get(c) for c in shown)]
-                for name, each in rows.items()
-            ],
-            bars=list(range(1, len(shown) + 1)),
-            note=f"On the same {predictions} samples: what looking at the picture adds to guessing "
-            "from the question and from how often answers occur.",
+            heads,
+            rows,
+            bars=[1],
+            note="The same samples, answered without looking at the picture: what looking adds is "
+            "the distance to the best of these.",
         )
     ]
+
+
+def overlap_section(metrics: Mapping[str, Any], counts: Mapping[str, Any] | None) -> list[Section]:
+    """The figures on what does not also occur in training.
+
+    Args:
+        counts: What evaluation and training share, from the head of a predictions file.
+    """
+    part = metrics.get("no_overlap") or {}
+    said = _shared_pictures(counts) if counts else ""
+    if not part.get("count") or part["count"] == metrics.get("count"):
+        return [Note("Overlap with training", said)] if said else []
+    rows = [
+        [name, each.get("accuracy"), range_text(interval), each.get("count")]
+        for name, each, interval in (
+            ("all", metrics, interval_of(metrics, "accuracy")),
+            ("picture not in training", part, interval_of(metrics, "no_overlap")),
+        )
+    ]
+    columns = ["", "accuracy", "95 %", "samples"]
+    return [Table("Overlap with training", columns, rows, bars=[1], note=said)]
+
+
+def _shared_pictures(counts: Mapping[str, Any]) -> str:
+    if "pictures" not in counts:
+        return ""
+    found = f"{counts.get('pictures_in_training', 0):,} of {counts['pictures']:,} pictures"
+    if counts.get("pairs") is not None:
+        found += f" and {counts['pairs']:,} pairs of picture and question"
+    where = f" ({counts['train_file']})" if counts.get("train_file") else ""
+    return f"{found} also occur in training{where}."

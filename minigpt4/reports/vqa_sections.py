@@ -15,8 +15,7 @@ from minigpt4.reports.shared import (
     confusion,
     group_plot,
     group_table,
-    interval_of,
-    range_text,
+    overlap_section,
     reliability_plot,
     share_figure,
     verdict_of,
@@ -37,12 +36,23 @@ _COLUMNS = {"accuracy": "accuracy", "correct": "right", "count": "questions"}
 _OVERLAPS = {"": "not in training", "picture": "picture in training", "pair": "pair in training"}
 
 
-def vqa_sections(metrics: Mapping[str, Any], predictions: Sequence[Prediction]) -> list[Section]:
-    """Accuracy, by type, frequency and source; mistakes; confidence; samples."""
+def vqa_sections(
+    metrics: Mapping[str, Any],
+    predictions: Sequence[Prediction],
+    *,
+    overlap: Mapping[str, Any] | None = None,
+) -> list[Section]:
+    """Accuracy, by type, frequency and source; mistakes; confidence; samples.
+
+    Args:
+        metrics: As scoring gave them.
+        predictions: What was scored.
+        overlap: What evaluation and training share.
+    """
     kind = get_kind("vqa")
     verdicts = [verdict_of(kind, each) for each in predictions]
     sections: list[Section] = [Headline(_figures(metrics))]
-    sections += baseline_sections(metrics, _SHARES, len(predictions))
+    sections += baseline_sections(metrics, _SHARES)
     sections += group_table(metrics, "by_type", "By question type", _COLUMNS)
     sections += group_table(
         metrics,
@@ -52,7 +62,7 @@ def vqa_sections(metrics: Mapping[str, Any], predictions: Sequence[Prediction]) 
         note="Bands of the reference's count among the training answers.",
     )
     sections += group_table(metrics, "by_source", "By source", _COLUMNS)
-    sections += _overlap(metrics)
+    sections += overlap_section(metrics, overlap)
     drawn = [
         *group_plot(metrics, "by_type", "Accuracy by question type"),
         *group_plot(metrics, "by_frequency", "Accuracy by frequency in training"),
@@ -94,36 +104,6 @@ def _accuracy_note(metrics: Mapping[str, Any]) -> str:
     if "correct" not in metrics:
         return f"of {metrics['count']} questions"
     return f"{metrics['correct']} of {metrics['count']}, equal but for case and white space"
-
-
-def _overlap(metrics: Mapping[str, Any]) -> list[Section]:
-    part = metrics.get("no_overlap")
-    if not part or not part.get("count") or part["count"] == metrics["count"]:
-        return []
-    rows = [
-        [
-            "all",
-            metrics["accuracy"],
-            range_text(interval_of(metrics, "accuracy")),
-            metrics["count"],
-        ],
-        [
-            "picture not in training",
-            part.get("accuracy"),
-            range_text(interval_of(metrics, "no_overlap")),
-            part["count"],
-        ],
-    ]
-    return [
-        Table(
-            "Overlap with training",
-            ["", "accuracy", "95 %", "questions"],
-            rows,
-            bars=[1],
-            note=f"{metrics['count'] - part['count']} of {metrics['count']} questions are about "
-            "pictures that also occur in training; the second row leaves them out.",
-        )
-    ]
 
 
 def _mistakes(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Section]:
