@@ -7,7 +7,10 @@ number a picture, and every statistic here takes such weights, for many resample
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,7 +75,8 @@ class Bootstrap:
             block = self._counts[begin : begin + _BLOCK].astype(np.float64)
             for name, values in statistics(block).items():
                 parts.setdefault(name, []).append(values)
-        found = {name: _percentiles(np.concatenate(values)) for name, values in parts.items()}
+        summary = _SUMMARY.get()
+        found = {name: summary(np.concatenate(values)) for name, values in parts.items()}
         return {name: each for name, each in found.items() if each is not None}
 
     def interval(self, statistic: Callable[[Weights], NDArray[np.float64]]) -> Interval | None:
@@ -144,10 +148,30 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
-def _percentiles(values: NDArray[np.float64]) -> Interval | None:
+def percentiles(values: NDArray[np.float64]) -> Interval | None:
+    """The interval of a figure from its values in all resamples, NaN where it is undefined."""
     defined = values[~np.isnan(values)]
     if not defined.size:
         return None
     ends = 100 * np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = np.percentile(defined, ends)
     return [float(low), float(high)]
+
+
+_SUMMARY: ContextVar[Callable[[NDArray[np.float64]], Any]] = ContextVar(
+    "summary", default=percentiles
+)
+
+
+@contextmanager
+def whole_resamples() -> Iterator[None]:
+    """Within it every interval is instead the figure's values in all resamples, (R,).
+
+    For paired comparisons: two runs on the same samples are drawn alike, so the difference of a
+    figure is resampled by subtracting the one's values from the other's.
+    """
+    token = _SUMMARY.set(lambda values: values)
+    try:
+        yield
+    finally:
+        _SUMMARY.reset(token)
