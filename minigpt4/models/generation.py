@@ -63,11 +63,13 @@ class Decoded:
         token_ids: Chosen tokens.
         logprobs: Log probability of each under the model itself, before any penalty.
         finished: Whether the end token came before the limit.
+        steps: Forward passes that the answer took part in, the prompt's included.
     """
 
     token_ids: list[int]
     logprobs: list[float]
     finished: bool
+    steps: int = 0
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class Generation:
         pieces: The tokens as the vocabulary spells them.
         spans: Each token's place in ``text`` (start, end); empty where it adds nothing.
         finished: Whether the end token came before the limit.
+        steps: Forward passes that it took part in, the prompt's included.
     """
 
     text: str
@@ -89,6 +92,7 @@ class Generation:
     pieces: list[str] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
     finished: bool = False
+    steps: int = 0
 
     @property
     def logprob(self) -> float:
@@ -132,6 +136,7 @@ def finish(decoded: Decoded, tokenizer: LlmTokenizer) -> Generation:
         pieces=[tokenizer.piece(i) for i in decoded.token_ids],
         spans=spans,
         finished=decoded.finished,
+        steps=decoded.steps,
     )
 
 

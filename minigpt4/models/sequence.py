@@ -166,6 +166,13 @@ class SequenceBuilder:
         layout.labels += tail.labels[: self.max_txt_len]
         return layout
 
+    def answer(self, text: str) -> list[int]:
+        """Ids of an answer to a prompt of ``inference``, its end included, cut as in training."""
+        ids = self.tokenizer.encode(text + self.end_sym)
+        if len(ids) > self.max_txt_len:
+            self.counts["cut_answers"] += 1
+        return ids[: self.max_txt_len]
+
     def _later(self, prompt: str) -> list[int]:
         """Ids of a later turn's prompt, which begins with a BOS of its own."""
         if IMAGE in prompt:

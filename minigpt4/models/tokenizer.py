@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from minigpt4.common.errors import WeightsError
-from minigpt4.models.tokenizer_backends import Backend, SentencePieceBackend, TransformersBackend
+from minigpt4.models.tokenizer_backends import (
+    SPACE,
+    Backend,
+    SentencePieceBackend,
+    TransformersBackend,
+)
 
 logger = logging.getLogger(__name__)
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
-"""How sentencepiece spells a space; a vocabulary that has it came from there."""
 _SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
@@ -118,6 +121,10 @@ class LlmTokenizer:
     def piece(self, token_id: int) -> str:
         """The token as the vocabulary spells it."""
         return self._backend.piece(token_id)
+
+    def spelling(self, token_id: int) -> bytes | None:
+        """What the token adds to a text, its space included; None if it is no plain text."""
+        return None if token_id in self.special_ids else self._backend.spelling(token_id)
 
     def id_of(self, piece: str) -> int | None:
         """The id of a piece of the vocabulary, or None."""

@@ -1,0 +1,107 @@
+"""The language model, read forward from embedded prompts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from minigpt4.models.llm import accepts
+
+
+class Stepper:
+    """A language model with its key-value cache.
+
+    Args:
+        model: Causal LM.
+        inputs_embeds: Prompts padded at the left, (B, L, D).
+        attention_mask: (B, L).
+    """
+
+    def __init__(self, model: Any, inputs_embeds: Tensor, attention_mask: Tensor) -> None:
+        from transformers import DynamicCache
+
+        self._model = model
+        self._cache: Any = DynamicCache(config=model.config)
+        self._embeds = inputs_embeds
+        self._mask = attention_mask
+        self._is_padded = not bool(attention_mask.all())
+        self._takes_positions = accepts(model, "position_ids")
+
+    @property
+    def length(self) -> int:
+        """Positions that are held for each row, filled ones included."""
+        return self._mask.shape[1]
+
+    def first(self, tokens: Sequence[int] = ()) -> Tensor:
+        """Read the prompts, and the same tokens after each.
+
+        Returns:
+            Logits (B, 1 + T, V) of what follows each prompt and each of the T tokens.
+        """
+        embeds = self._embeds
+        if tokens:
+            ids = torch.tensor(tokens, device=embeds.device)
+            after = self._model.get_input_embeddings()(ids).to(embeds.dtype)  # (T, D)
+            embeds = torch.cat([embeds, after.expand(len(embeds), -1, -1)], dim=1)
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(embeds), len(tokens))], 1)
+        positions = (self._mask.cumsum(-1) - 1).clamp_min(0)
+        return self._forward(positions, 1 + len(tokens), inputs_embeds=embeds)
+
+    def next(self, tokens: Tensor) -> Tensor:
+        """Append one token a row (B,); logits (B, V) of the ones after."""
+        positions = self._mask.sum(-1, keepdim=True)
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
+        return self._forward(positions, 1, input_ids=tokens[:, None])[:, 0]
+
+    def append(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Append tokens, as many to each row as it has.
+
+        Shorter rows are filled at the right with positions that nothing ever attends to.
+
+        Args:
+            rows: One or more tokens a row.
+        Returns:
+            Logits (T, V) of what follows each of the T tokens of all rows, row after row.
+        """
+        device = self._mask.device
+        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
+        lengths = torch.tensor([[len(row)] for row in rows], device=device)
+        steps = torch.arange(ids.shape[1], device=device)  # (W,)
+        taken = steps < lengths  # (B, W)
+        # Filled positions repeat the last number: some models have no numbers beyond their limit.
+        positions = self._mask.sum(-1, keepdim=True) + torch.minimum(steps, lengths - 1)
+        self._mask = torch.cat([self._mask, taken.to(self._mask.dtype)], dim=1)
+        self._is_padded = self._is_padded or not bool(taken.all())
+        return self._forward(positions, ids.shape[1], input_ids=ids)[taken]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; a row may be kept several times."""
+        self._cache.reorder_cache(rows)
+        self._mask = self._mask[rows]
+
+    def fork(self, rows: Tensor) -> Stepper:
+        """Another stepper that goes on from these rows; this one stays where it is."""
+        other = copy.copy(self)
+        other._cache = copy.copy(self._cache)
+        other._cache.layers = [copy.copy(layer) for layer in self._cache.layers]
+        other.select(rows)  # gives the copied layers tensors of their own
+        return other
+
+    def _forward(self, positions: Tensor, keep: int, **inputs: Tensor) -> Tensor:
+        """Logits (B, keep, V) after the last positions."""
+        if self._takes_positions:
+            inputs["position_ids"] = positions
+        output = self._model(
+            **inputs,
+            attention_mask=self._mask if self._is_padded else None,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        )
+        logits: Tensor = output.logits[:, -keep:].float()
+        return logits
