@@ -71,8 +71,9 @@ def score_refer(
         box), ``unfinished`` (cut at the length limit), ``original_protocol`` and ``intervals``.
     """
     overlaps = [overlap(each) for each in predictions]
-    figures = {
-        "accuracy": [value >= IOU for value in overlaps],
+    right = [value >= IOU for value in overlaps]
+    figures: dict[str, Sequence[float]] = {
+        "accuracy": right,
         "accuracy_75": [value >= STRICTER for value in overlaps],
         "mean_iou": overlaps,
     }
@@ -80,7 +81,7 @@ def score_refer(
     intervals = {name: boot.mean(values) for name, values in figures.items()}
     return {
         **{name: mean(values) for name, values in figures.items()},
-        "correct": sum(figures["accuracy"]),
+        "correct": sum(right),
         "count": len(predictions),
         "unparsed": sum(not can_read(each) for each in predictions),
         "unfinished": sum(not each.finished for each in predictions),
