@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,13 @@ class LabelledBox:
         phrase: Text between ``<p>`` and ``</p>``; None for boxes without a phrase.
         boxes: The boxes, in the order of the text; may be empty.
         rejected: Groups of numbers that are no box: not four of them, not whole, or outside 0-100.
+        spans: Where the numbers of each box stand in the text, as character positions (start, end).
     """
 
     phrase: str | None
     boxes: tuple[Box, ...]
     rejected: int = 0
+    spans: tuple[tuple[int, int], ...] = field(default=(), compare=False)
 
     @property
     def inverted(self) -> tuple[Box, ...]:
@@ -85,19 +87,23 @@ def parse_boxes(text: str) -> list[LabelledBox]:
     Returns:
         One entry a phrase, in the order of the text; boxes before any phrase have ``phrase=None``.
     """
-    found: list[tuple[str | None, list[Box], list[str]]] = []
+    found: list[tuple[str | None, list[Box], list[str], list[tuple[int, int]]]] = []
     for piece in _PIECE.finditer(text):
         if piece["phrase"] is not None:
-            found.append((piece["phrase"].strip(), [], []))
+            found.append((piece["phrase"].strip(), [], [], []))
             continue
         if not found:
-            found.append((None, [], []))
+            found.append((None, [], [], []))
         box = _box_of(_NUMBER.findall(piece["numbers"]))
         if box is None:
             found[-1][2].append(piece["numbers"])
         else:
             found[-1][1].append(box)
-    return [LabelledBox(phrase, tuple(boxes), len(bad)) for phrase, boxes, bad in found]
+            found[-1][3].append(piece.span("numbers"))
+    return [
+        LabelledBox(phrase, tuple(boxes), len(bad), tuple(spans))
+        for phrase, boxes, bad, spans in found
+    ]
 
 
 def _box_of(numbers: list[str]) -> Box | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,29 +28,55 @@ class DefectAnswer:
         label: ``NOT_DEFECT`` or ``DEFECT``.
         object_class: What stands before the label: ``bottle``; see ``same_class``.
         boxes: One or more boxes, 0-100.
+        spans: Where the numbers of each box stand in the answer (start, end).
     """
 
     label: int
     object_class: str
     boxes: list[Box]
+    spans: list[tuple[int, int]] = field(default_factory=list, compare=False)
 
 
 def parse_answer(text: str) -> DefectAnswer | None:
-    """Read the first labelled box (or boxes) of an answer; None if it does not hold one."""
+    """Read the first label of an answer and all boxes under it; None if there is none of them.
+
+    A later phrase with the same label adds its boxes, for several defects may be listed either way;
+    one with the other label contradicts the first and is left out.
+    """
+    answer: DefectAnswer | None = None
     for found in parse_boxes(text):
-        phrase = found.phrase or ""
-        for label, ending in _ENDINGS.items():
-            if match := ending.search(phrase):
-                name = phrase[: match.start()].rstrip(" -")
-                boxes = [box for box in found.boxes if box[0] < box[2] and box[1] < box[3]]
-                return DefectAnswer(label, name, boxes) if boxes else None
-    return None
+        label, name = _read_phrase(found.phrase or "")
+        if label is None:
+            continue
+        if answer is None:
+            answer = DefectAnswer(label, name, [])
+        if label == answer.label:
+            for box, span in zip(found.boxes, found.spans, strict=True):
+                if box[0] < box[2] and box[1] < box[3]:
+                    answer.boxes.append(box)
+                    answer.spans.append(span)
+    return answer if answer is not None and answer.boxes else None
+
+
+def _read_phrase(phrase: str) -> tuple[int | None, str]:
+    for label, ending in _ENDINGS.items():
+        if match := ending.search(phrase):
+            return label, phrase[: match.start()].rstrip(" -")
+    return None, phrase
 
 
 def answer_spans(text: str) -> dict[str, tuple[int, int]]:
-    """Where the label stands in an answer, as character positions, for its token probability."""
-    found = _LABEL.search(text)
-    return {"label": found.span("label")} if found and parse_answer(text) else {}
+    """Where label and boxes stand in an answer, as character positions, for their probabilities.
+
+    Returns:
+        ``label``, and ``box_0``, ``box_1`` ... for the four numbers of each box that
+        ``parse_answer`` gives; nothing for an answer that cannot be read.
+    """
+    answer, label = parse_answer(text), _LABEL.search(text)
+    if answer is None or label is None:
+        return {}
+    boxes = {f"box_{place}": span for place, span in enumerate(answer.spans)}
+    return {"label": label.span("label"), **boxes}
 
 
 def same_class(a: str, b: str) -> bool:

@@ -77,7 +77,7 @@ class Bootstrap:
                 parts.setdefault(name, []).append(values)
         summary = _SUMMARY.get()
         found = {name: summary(np.concatenate(values)) for name, values in parts.items()}
-        return {name: each for name, each in found.items() if each is not None}
+        return found_intervals(found)
 
     def interval(self, statistic: Callable[[Weights], NDArray[np.float64]]) -> Interval | None:
         """The interval of one figure; see ``intervals``."""
@@ -142,6 +142,11 @@ def bootstrap(
         Low and high; None without resamples or with fewer than two clusters.
     """
     return Bootstrap(clusters, resamples=resamples, seed=seed).mean(values)
+
+
+def found_intervals(intervals: Mapping[str, Interval | None]) -> dict[str, Interval]:
+    """Those that are defined."""
+    return {name: each for name, each in intervals.items() if each is not None}
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,7 +21,8 @@ class ScoreOptions:
 
     Attributes:
         score: Detections' scores: ``confidence`` or ``constant`` (1.0).
-        metric: What decides whether an answer is right; None for the kind's usual.
+        metric: What decides whether an answer is right; None for each sample's own
+            (``meta["metric"]``), and the kind's usual where it has none.
         resamples: Bootstrap resamples of the 95 % intervals; 0 for none.
         seed: Seed of the resampling.
     """
@@ -41,7 +42,7 @@ class Kind:
         primary: The metric that stands for an evaluation.
         score: Predictions to nested metrics: shares (0 to 1), counts, and ``intervals``, a mapping
             of a metric's name to [low, high].
-        is_right: Whether one answer is right.
+        is_right: Whether one answer is right, by the metric of its sample (``meta["metric"]``).
         can_read: Whether one answer can be read at all.
         answers: What the original's answers file holds.
         answers_file: Its name, made of the entry's.
@@ -61,7 +62,9 @@ class Kind:
 
 
 def _score_vqa(predictions: Sequence[Prediction], options: ScoreOptions) -> Metrics:
-    metrics = vqa.score_vqa(predictions)
+    metrics = vqa.score_vqa(
+        predictions, metric=options.metric, resamples=options.resamples, seed=options.seed
+    )
     binary = score_binary(predictions, resamples=options.resamples, seed=options.seed)
     return metrics | ({"binary": binary} if binary is not None else {})
 
