@@ -11,24 +11,14 @@ from minigpt4.common.eval_utils import eval_parser
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Answer for every picture, write the files, and end with the strict mAP in per cent."""
+    from minigpt4.tasks.eval_commands import add_fresh, add_resample, evaluate_one
+
     parser = eval_parser()
-    parser.add_argument(
-        "--resample",
-        action="store_true",
-        help="ask again, with sampling, where an answer cannot be read (at most 20 times)",
-    )
-    args = parser.parse_args(argv)
-
-    from minigpt4.common.config import Config
-    from minigpt4.common.logger import setup_logging
-    from minigpt4.tasks.eval_setup import find_entry
-    from minigpt4.tasks.evaluate import evaluate
-
-    setup_logging()
-    cfg = Config(args)
-    name = find_entry(cfg, name="mvtec_ad", kind="detection")
-    result = evaluate(cfg, name, resample=args.resample)
-    sys.stdout.write(f"mAP: {result.metrics['map'] * 100:.2f}\n")
+    add_resample(parser)
+    add_fresh(parser)
+    result = evaluate_one(parser.parse_args(argv), name="mvtec_ad", kind="detection")
+    if result.metrics:  # this is the main one of several processes
+        sys.stdout.write(f"mAP: {result.metrics['map'] * 100:.2f}\n")
 
 
 if __name__ == "__main__":

@@ -48,12 +48,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     prepare(
         ["mvtec", f"--root={args.root}", f"--out={DATA}", "--val-share=0.25", "--class-name=tile"]
     )
-    before = evaluate(_eval_config(START), "mvtec_ad", save_path=WORK / "before", report=False)
+    before = evaluate(
+        _eval_config(START), "mvtec_ad", save_path=WORK / "before", report=False, fresh=True
+    )
     begin = time.monotonic()
     run = run_training(_train_config())
     seconds = time.monotonic() - begin
     assert run.last_checkpoint is not None
-    after = evaluate(_eval_config(run.last_checkpoint), "mvtec_ad", save_path=WORK / "after")
+    after = evaluate(
+        _eval_config(run.last_checkpoint), "mvtec_ad", save_path=WORK / "after", fresh=True
+    )
     _write(before.metrics, after.metrics, seconds)
     _draw(after.predictions)
 

@@ -56,6 +56,9 @@ class ScriptedModel:
     def eval(self) -> ScriptedModel:
         return self.train(False)
 
+    def trainable_state_dict(self) -> dict[str, Tensor]:
+        return {}
+
     def encode_image_features(self, pixel_values: Tensor) -> Tensor:
         self.encoded += len(pixel_values)
         return pixel_values.flatten(2).transpose(1, 2)[:, :2]  # (B, 2, 3)

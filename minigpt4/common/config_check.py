@@ -58,6 +58,7 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     },
     RunSettings: {
         "feature_cache": ("off", "memory", "disk", "auto"),
+        "mixing": ("samples", "steps"),
         "score": ("confidence", "constant"),
     },
     EvalDatasetSettings: {
@@ -99,7 +100,7 @@ RANGES: dict[type, dict[str, tuple[str, ...]]] = {
             "log_freq",
             "world_size",
         ),
-        _COUNT: ("min_lr", "warmup_steps", "weight_decay", "seed"),
+        _COUNT: ("min_lr", "warmup_steps", "weight_decay", "seed", "bootstrap"),
         _SHARE: ("beta2",),
     },
 }

@@ -119,11 +119,12 @@ class DatasetSettings:
     type: str = "default"
     """Which default file of the data set to start from."""
     kind: str | None = None
-    """Data set class: vqa, caption, grounding, conversation; None: as the builder says."""
+    """Data set class: vqa, caption, grounding, detection, conversation, webpair ...; None: as the
+    builder says."""
     batch_size: int = 1
     """Samples per step and process."""
     sample_ratio: float = 1.0
-    """Weight of this data set among those that train together."""
+    """Weight of this data set among those that train together; see ``run.mixing``."""
     vis_processor: dict[str, Any] = field(default_factory=dict)
     """Split (train, eval) to processor."""
     text_processor: dict[str, Any] = field(default_factory=dict)
@@ -218,6 +219,9 @@ class RunSettings:
     """Epochs."""
     iters_per_epoch: int | None = None
     """Iterations per epoch; None: one pass over the data."""
+    mixing: str = "samples"
+    """What follows ``sample_ratio``: each data set's share of the samples, or of the steps (as in
+    the original, where a larger batch size makes it count more)."""
     num_workers: int = 0
     """Loader processes; negative: by the machine."""
     seed: int = 42
@@ -259,3 +263,5 @@ class RunSettings:
     """Also log to Weights & Biases."""
     score: str = "confidence"
     """Detections' scores: confidence (the label's token probability) or constant (1.0)."""
+    bootstrap: int = 1000
+    """Times an evaluation's pictures are drawn anew for the 95 % intervals; 0 for none."""

@@ -121,6 +121,7 @@ def _evaluate(
         blank=blank,
         save_path=settings.out / label,
         report=False,
+        fresh=True,  # of a quick start that was run before other weights may be left
     )
 
 

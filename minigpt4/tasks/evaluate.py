@@ -2,59 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigpt4.common.errors import DataError
-from minigpt4.common.files import make_folder, write_json
-from minigpt4.scoring.defect_answers import parse_answer
 from minigpt4.scoring.kinds import KINDS, ScoreOptions, get_kind
 from minigpt4.scoring.prediction import Prediction
-from minigpt4.tasks.eval_setup import EvalData, load_model, open_eval_data
-from minigpt4.tasks.predict import PredictionLog, predict
+from minigpt4.tasks.answer_plan import AnswerPlan, plan_answers
+from minigpt4.tasks.baselines import condense, score_baselines
+from minigpt4.tasks.eval_setup import (
+    EvalData,
+    blanked,
+    check_model,
+    check_writable,
+    keep_features,
+    load_model,
+    open_eval_data,
+)
+from minigpt4.tasks.identity import run_header
+from minigpt4.tasks.overlap import annotate
+from minigpt4.tasks.predict import predict
+from minigpt4.tasks.prediction_file import PredictionFile, Saved, predictions_path
+from minigpt4.tasks.processes import Processes, join_processes
+from minigpt4.tasks.results import EvalResult, score_and_write, score_options
+from minigpt4.tasks.rounds import Asker, ask, latest
 
 if TYPE_CHECKING:
     from minigpt4.common.config import Config
     from minigpt4.datasets.base import RecordDataset
     from minigpt4.datasets.features import FeatureCache
-    from minigpt4.models.generation import GenerationOptions
 
 logger = logging.getLogger(__name__)
-
-RESAMPLE_ROUNDS = 20
-"""How often ``resample`` asks again for answers that cannot be read."""
-RESAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_p": 0.9}
 
 _STYLES = {
     "training": "exactly as in training",
     "original": "as the original evaluated: two BOS, one space before [/INST]",
 }
+BLANK = "blank"
+"""Folder, below that of an evaluation, for what was answered without looking."""
 PRIMARY_METRIC = {name: kind.primary for name, kind in KINDS.items()}
 """The metric that stands for an evaluation, by its kind."""
-
-
-@dataclass(slots=True, kw_only=True)
-class EvalResult:
-    """What an evaluation gave.
-
-    Attributes:
-        name: The entry of ``evaluation_datasets``.
-        kind: ``vqa`` or ``detection``.
-        metrics: See ``score_vqa`` and ``score_detection``; also in the file ``metrics``.
-        predictions: In the order of the data.
-        files: ``predictions``, ``answers``, ``metrics`` and ``report``.
-    """
-
-    name: str
-    kind: str
-    metrics: dict[str, Any]
-    predictions: list[Prediction]
-    files: dict[str, Path] = field(default_factory=dict)
 
 
 def evaluate(
@@ -62,82 +52,177 @@ def evaluate(
     name: str,
     *,
     model: Any = None,
+    load: Callable[[], Any] | None = None,
     data: EvalData | None = None,
     cache: FeatureCache | None = None,
     blank: bool = False,
     save_path: str | Path | None = None,
     resample: bool = False,
+    baselines: bool = False,
     report: bool = True,
+    fresh: bool = False,
+    processes: Processes | None = None,
 ) -> EvalResult:
     """Evaluate on one entry of ``evaluation_datasets`` and write its files.
+
+    Answers are saved as they are made; a run that was stopped is continued, and one that is whole
+    is scored again without asking the model. Under a launcher every process must call it.
 
     Args:
         cfg: The configuration.
         name: The entry.
-        model: A loaded model to use; None loads the configuration's.
+        model: A loaded model to use instead of the configuration's.
+        load: Gives the configuration's model when it is needed; None loads it.
         data: The opened entry; None opens it (before the model is loaded).
         cache: The encoder's outputs of pictures; those that are missing are added. None keeps them
             as ``run.feature_cache`` says.
         blank: Replace every picture by a plain grey one: what is left is guessing from the text.
         save_path: Folder of the files; None for ``run.save_path``.
-        resample: Ask again, sampling, where a detection cannot be read.
+        resample: Ask again, sampling, where an answer cannot be read.
+        baselines: Also evaluate with every picture blanked, and score constant answers.
         report: Also write the HTML page.
+        fresh: Begin anew; answers that are there are kept under another name.
+        processes: Among whom samples are shared out; None for those of the launcher.
+    Raises:
+        ConfigError: The folder holds answers of another run.
+        UserError: Whatever else is wrong, as far as possible before the model is loaded.
     """
-    from minigpt4.models.generation import GenerationOptions
-
     folder = Path(save_path if save_path is not None else cfg.run().save_path)
-    make_folder(folder)
-    data = data or open_eval_data(cfg, name, blank=blank)
-    model = model if model is not None else load_model(cfg)
-    if cache is None:
-        cache = _own_cache(cfg, data, model)
-    if cache is not None:
-        _use_cache(data, model, cache)
-    kind = get_kind(data.kind)
-    search = GenerationOptions(max_new_tokens=data.settings.max_new_tokens)
-    run = _identity(cfg, data, model, search)
-    logger.info(
-        "%s: %d samples, prompts in %s style (%s)",
-        name, len(data.dataset), model.prompt_style, _STYLES[model.prompt_style],
-    )  # fmt: skip
-    files = {
-        "predictions": folder / f"{name}_predictions.jsonl",
-        "answers": folder / kind.answers_file.format(name=name),
-        "metrics": folder / f"{name}_metrics.json",
-    }
-    options: dict[str, Any] = {
-        "batch_size": data.settings.batch_size,
-        "spans": kind.spans,
-        "num_workers": cfg.run().num_workers,
-    }
-    extra: dict[str, Any] = {}
-    with PredictionLog(files["predictions"], run) as log:
-        predictions = predict(model, data.dataset, options=search, log=log, desc=name, **options)
-        if resample:
-            extra["resampled"] = _resample(
-                model, data.dataset, predictions, search, cfg.run().seed, log=log, **options
-            )
-    metrics = kind.score(predictions, ScoreOptions(score=cfg.run().score)) | extra
-    write_json(files["answers"], kind.answers(predictions))
-    write_json(files["metrics"], {"run": run, "metrics": metrics})
-    result = EvalResult(
-        name=name, kind=data.kind, metrics=metrics, predictions=predictions, files=files
-    )
-    if report:
-        from minigpt4.reports.page import write_report
-        from minigpt4.reports.sections import describe_run, evaluation_sections
-
-        files["report"] = folder / f"{name}_report.html"
-        write_report(
-            files["report"],
-            title=f"Evaluation on {name}",
-            subtitle=describe_run(run),
-            sections=evaluation_sections(data.kind, metrics, predictions),
-        )
-    for line in kind.summary(metrics):
-        logger.info("%s", line)
-    logger.info("Written: %s", ", ".join(str(path) for path in files.values()))
+    processes = processes or join_processes()
+    with processes.together():
+        check_writable(folder)
+        if model is None:
+            check_model(cfg)
+        data = data or open_eval_data(cfg, name, blank=blank)
+        run = _prepare(
+            cfg, data, model, folder,
+            resample=resample, cached=cache is not None, fresh=fresh, main=processes.is_main,
+        )  # fmt: skip
+    saved = processes.share(run.saved)
+    if run.asker.next_round(saved, 0) is not None:
+        with processes.together():
+            answering = model if model is not None else (load or (lambda: load_model(cfg)))()
+            keep_features(cfg, data, answering, cache)
+        logger.info(
+            "%s: %d samples, prompts in %s style (%s)", data.name, len(run.asker.ids),
+            answering.prompt_style, _STYLES[answering.prompt_style],
+        )  # fmt: skip
+        saved.run.setdefault("prompt_style", answering.prompt_style)
+        if processes.is_main:
+            run.file.write(saved, run.asker.order)
+        processes.gather(None)  # nobody appends before
+        ask(run.asker, saved, run.file, model=answering, processes=processes)
+    last = latest(saved)
+    predictions = [last[each] for each in run.asker.ids]
+    result = EvalResult(name=data.name, kind=data.kind, metrics={}, predictions=predictions)
+    blind = None
+    if baselines and not data.settings.blank:
+        blind = evaluate(
+            cfg, name, model=model, load=load, data=blanked(cfg, data), cache=cache,
+            save_path=folder / BLANK, resample=resample, report=False, fresh=fresh,
+            processes=processes,
+        )  # fmt: skip
+    with processes.together():
+        if processes.is_main:
+            before = dict(saved.run)
+            if run.scoring["score_options"] != before.get("score_options"):
+                saved.run.pop("baselines", None)
+            saved.run |= run.scoring
+            if baselines:
+                saved.run["baselines"] = _baselines(data, saved.run, predictions, blind)
+            if saved.run != before or not run.file.is_tidy(saved, run.asker.order):
+                run.file.write(saved, run.asker.order)
+            result = score_and_write(folder, saved.run, predictions, report=report)
+            result.files = {"predictions": run.file.path, **result.files}
+            logger.info("Written: %s", ", ".join(str(path) for path in result.files.values()))
     return result
+
+
+def _baselines(
+    data: EvalData,
+    run: Mapping[str, Any],
+    predictions: list[Prediction],
+    blind: EvalResult | None,
+) -> dict[str, dict[str, Any]]:
+    """What can be had without looking: by this model, and by constant answers."""
+    found = {}
+    if blind is not None:
+        description = "the model with every picture blanked"
+        found[BLANK] = condense(get_kind(data.kind), blind.metrics, description)
+    return found | score_baselines(data, predictions, options=ScoreOptions(**run["score_options"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What is known before a model is asked.
+
+    Attributes:
+        asker: What is asked and how.
+        file: Where answers are kept.
+        saved: What is there already.
+        scoring: What the run's file should say about scoring.
+    """
+
+    asker: Asker
+    file: PredictionFile
+    saved: Saved
+    scoring: dict[str, Any]
+
+
+def _prepare(
+    cfg: Config,
+    data: EvalData,
+    model: Any,
+    folder: Path,
+    *,
+    resample: bool,
+    cached: bool,
+    fresh: bool,
+    main: bool,
+) -> _Run:
+    """Plan the answers and find those that are there; files are only looked at by ``main``."""
+    settings, run = data.settings, cfg.run()
+    samples = list(data.dataset.described())
+    overlap = annotate(data.dataset, settings.train_file_path)
+    plan = plan_answers(data, samples)
+    scoring = {
+        "score_options": score_options(
+            score=run.score, metric=settings.metric, resamples=run.bootstrap, seed=run.seed
+        ),
+        "overlap": overlap.counts() if overlap else None,
+    }
+    asker = Asker(
+        name=data.name,
+        dataset=data.dataset,
+        ids=[each.id for each in samples],
+        kind=get_kind(data.kind),
+        plan=plan,
+        batch_size=settings.batch_size,
+        num_workers=run.num_workers,
+        extras=overlap.extras if overlap else None,
+        resample_seed=run.seed if resample else None,
+    )
+    path = predictions_path(folder, data.name)
+    if not main:
+        return _Run(asker=asker, file=PredictionFile(path, {}), saved=Saved({}), scoring=scoring)
+    header = run_header(
+        cfg, data, samples, plan,
+        resample=resample, cached=cached or run.feature_cache != "off", model=model,
+    )  # fmt: skip
+    time = datetime.now().astimezone().isoformat(timespec="seconds")
+    file = PredictionFile(path, {**header, **scoring, "time": time})
+    if fresh and (aside := file.set_aside()) is not None:
+        logger.info("%s: begun anew; what was there is kept as %s", data.name, aside)
+    saved = file.saved() or Saved(dict(file.run))
+    answered = sum(not tries for _, tries in saved.answers)
+    if asker.next_round(saved, 0) is None:
+        logger.info(
+            "%s: all %d answers are there; they are scored again without asking the model",
+            data.name, answered,
+        )  # fmt: skip
+    elif answered:
+        logger.info("%s continues: %d of %d answers are there", data.name, answered, len(asker.ids))
+    return _Run(asker=asker, file=file, saved=saved, scoring=scoring)
 
 
 def evaluate_dataset(
@@ -150,7 +235,7 @@ def evaluate_dataset(
     indices: Sequence[int] | None = None,
     gather: Callable[[list[Prediction]], list[Prediction]] | None = None,
 ) -> dict[str, float]:
-    """The figures of a data set without files, for validation while training.
+    """The figures of a data set without files or intervals, for validation while training.
 
     Args:
         model: The model as it stands; its training mode is restored.
@@ -167,7 +252,7 @@ def evaluate_dataset(
         model,
         dataset,
         batch_size=batch_size,
-        options=GenerationOptions(max_new_tokens=max_new_tokens),
+        plan=AnswerPlan(search=GenerationOptions(max_new_tokens=max_new_tokens)),
         spans=KINDS[kind].spans,
         indices=indices,
         style="training",  # also where training began from a checkpoint of the original
@@ -179,92 +264,4 @@ def evaluate_dataset(
         name: float(value)
         for name, value in metrics.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }
-
-
-def _own_cache(cfg: Config, data: EvalData, model: Any) -> FeatureCache | None:
-    from minigpt4.datasets.features import FeatureCache, cache_root
-
-    mode = cfg.run().feature_cache
-    if mode == "off":
-        return None
-    return FeatureCache(
-        mode,  # type: ignore[arg-type]
-        None if mode == "memory" else cache_root(),
-        encoder_fingerprint=model.visual_encoder.fingerprint(),
-        processor_fingerprint=data.vis_processor.fingerprint(),
-    )
-
-
-def _use_cache(data: EvalData, model: Any, cache: FeatureCache) -> None:
-    built = cache.build(
-        data.dataset.image_paths(),
-        model.encode_image_features,
-        data.vis_processor,
-        batch_size=max(data.settings.batch_size, 32),
-    )
-    if built.broken:
-        path, reason = next(iter(built.broken.items()))
-        raise DataError(f"{len(built.broken)} pictures cannot be read, such as {path}: {reason}")
-    data.dataset.use_features(None if built.mode == "off" else cache)
-
-
-def _resample(
-    model: Any,
-    dataset: RecordDataset,
-    predictions: list[Prediction],
-    search: GenerationOptions,
-    seed: int,
-    **options: Any,
-) -> dict[str, int]:
-    """Sample anew, in place, what cannot be read, a bounded number of times."""
-    import torch
-
-    def unread() -> list[int]:
-        return [i for i, each in enumerate(predictions) if not parse_answer(each.answer)]
-
-    asked = remaining = unread()
-    rounds = 0
-    while remaining and rounds < RESAMPLE_ROUNDS:
-        rounds += 1
-        torch.manual_seed(seed + rounds)
-        sampled = predict(
-            model,
-            dataset,
-            options=dataclasses.replace(search, **RESAMPLING),
-            indices=remaining,
-            tries=rounds,
-            desc=f"resampling {rounds}",
-            **options,
-        )
-        for index, made in zip(remaining, sampled, strict=True):
-            predictions[index] = made
-        remaining = unread()
-    logger.info(
-        "Resampled %d answers that could not be read, in %d rounds; %d remain",
-        len(asked), rounds, len(remaining),
-    )  # fmt: skip
-    return {"asked": len(asked), "rounds": rounds, "remaining": len(remaining)}
-
-
-def _identity(cfg: Config, data: EvalData, model: Any, search: GenerationOptions) -> dict[str, Any]:
-    """What must be equal for two evaluations to be compared, and what made this one."""
-    import minigpt4
-
-    settings = cfg.model()
-    return {
-        "name": data.name,
-        "kind": data.kind,
-        "eval_file": str(data.settings.eval_file_path),
-        "samples": len(data.dataset),
-        "blank": data.settings.blank,
-        "arch": settings.arch,
-        "vit_model": settings.vit_model,
-        "llama_model": settings.llama_model,
-        "ckpt": settings.ckpt,
-        "prompt_style": model.prompt_style,
-        "decoding": dataclasses.asdict(search),
-        "score": cfg.run().score,
-        "version": minigpt4.__version__,
-        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
     }

@@ -1,54 +1,19 @@
-"""A data set through the model: one answer a sample, with probabilities, saved as it is made."""
+"""A data set through the model: one answer a sample, with probabilities, batch by batch."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from minigpt4.common.files import make_folder
 from minigpt4.common.logger import progress
 from minigpt4.conversation.prompts import PromptStyle, inference_prompt
 from minigpt4.scoring.prediction import Prediction, Spans
+from minigpt4.tasks.answer_plan import RANK, AnswerPlan
 
 if TYPE_CHECKING:
-    from minigpt4.models.generation import GenerationOptions
-
-
-class PredictionLog:
-    """A JSON-lines file: first what the run is, then a line a prediction, each flushed at once.
-
-    A sample that is answered again gets another line; the last one counts.
-    """
-
-    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
-        self.path = path
-        make_folder(path.parent)
-        self._file: TextIO = path.open("w", encoding="utf-8")
-        self._write([{"run": dict(run)}])
-
-    def append(self, predictions: Sequence[Prediction]) -> None:
-        """Write one batch."""
-        self._write([asdict(each) for each in predictions])
-
-    def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        self._file.flush()
-
-    def __enter__(self) -> PredictionLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._file.close()
+    from minigpt4.models.generation import Generation
 
 
 def predict(
@@ -56,14 +21,17 @@ def predict(
     dataset: Any,
     *,
     batch_size: int,
-    options: GenerationOptions,
+    plan: AnswerPlan,
     spans: Spans | None = None,
     indices: Sequence[int] | None = None,
-    log: PredictionLog | None = None,
+    extras: Mapping[str, Mapping[str, Any]] | None = None,
+    save: Callable[[list[Prediction]], None] | None = None,
+    seeds: Sequence[int] | None = None,
     num_workers: int = 0,
     style: PromptStyle | None = None,
     tries: int = 0,
     desc: str = "answers",
+    done: int = 0,
 ) -> list[Prediction]:
     """Answer every sample once.
 
@@ -71,14 +39,17 @@ def predict(
         model: A MiniGPT model; it is in evaluation mode meanwhile.
         dataset: A record data set opened for evaluation.
         batch_size: Samples a step.
-        options: How answers are searched.
+        plan: How answers are found.
         spans: Parts of an answer whose probability is wanted.
         indices: Only these samples.
-        log: Where predictions are saved as they are made.
+        extras: By sample id, what to add to its meta.
+        save: Called with each batch as it is made.
+        seeds: What to seed the drawing of each batch with.
         num_workers: Processes that read pictures.
         style: Form of the prompts; None for the model's own.
         tries: Noted in the predictions.
         desc: Name of the progress bar.
+        done: Samples answered before, for the progress bar.
     Returns:
         The predictions in the order of the data set (or of ``indices``).
     """
@@ -91,14 +62,18 @@ def predict(
     predictions: list[Prediction] = []
     was_training = model.training
     model.eval()
+    bar = progress(total=done + count, initial=done, desc=desc, unit="sample")
     try:
-        with torch.inference_mode(), progress(total=count, desc=desc, unit="sample") as bar:
-            for batch in loader:
-                made = _predict_batch(model, batch, options, spans, style or model.prompt_style)
+        with torch.inference_mode(), bar:
+            for number, batch in enumerate(loader):
+                if seeds is not None:
+                    torch.manual_seed(seeds[number])
+                made = _predict_batch(model, batch, plan, spans, style or model.prompt_style)
                 for each in made:
                     each.tries = tries
-                if log is not None:
-                    log.append(made)
+                    each.meta = {**each.meta, **(extras or {}).get(each.id, {})}
+                if save is not None:
+                    save(made)
                 predictions += made
                 bar.update(len(made))
     finally:
@@ -109,39 +84,84 @@ def predict(
 def _predict_batch(
     model: Any,
     batch: Mapping[str, Any],
-    options: GenerationOptions,
+    plan: AnswerPlan,
     spans: Spans | None,
     style: PromptStyle,
 ) -> list[Prediction]:
-    from minigpt4.models.generation import span_probability
-
     pictures = {
         argument: batch[key]
         for argument, key in (("images", "image"), ("image_features", "image_features"))
         if key in batch
     }
-    generations = model.generate_scored(
-        texts=[prompt_of(model, each, style) for each in batch["instruction_input"]],
-        **pictures,
-        **asdict(options),
-    )
+    texts = [prompt_of(model, each, style) for each in batch["instruction_input"]]
+    if plan.mode == RANK:
+        candidates = [plan.choices(meta) for meta in batch["meta"]]
+        answers = _ranked(model, texts, pictures, candidates)
+    else:
+        answers = _generated(model, texts, pictures, plan, spans)
     return [
         Prediction(
             id=batch["sample_id"][i],
-            answer=made.text,
-            finished=made.finished,
-            probability=math.exp(made.logprob),
-            probabilities={
-                name: span_probability(made, start, end)
-                for name, (start, end) in (spans(made.text) if spans else {}).items()
-            },
+            **answer,
             question=batch["instruction_input"][i],
             reference=batch["answer"][i],
             image_path=batch["image_path"][i],
             picture=batch["picture"][i],
             meta=batch["meta"][i],
         )
-        for i, made in enumerate(generations)
+        for i, answer in enumerate(answers)
+    ]
+
+
+def _generated(
+    model: Any,
+    texts: Sequence[str],
+    pictures: Mapping[str, Any],
+    plan: AnswerPlan,
+    spans: Spans | None,
+) -> list[dict[str, Any]]:
+    from minigpt4.models.generation import span_probability
+
+    def answer(made: Generation) -> dict[str, Any]:
+        parts = spans(made.text) if spans else {}
+        return {
+            "answer": made.text,
+            "finished": made.finished,
+            "probability": math.exp(made.logprob),
+            "probabilities": {
+                name: span_probability(made, start, end) for name, (start, end) in parts.items()
+            },
+            "steps": getattr(made, "steps", 0),
+        }
+
+    constraint = {} if plan.constraint is None else {"constraint": plan.constraint}
+    generations = model.generate_scored(
+        texts=texts, **pictures, **constraint, **asdict(plan.search)
+    )
+    return [answer(made) for made in generations]
+
+
+def _ranked(
+    model: Any,
+    texts: Sequence[str],
+    pictures: Mapping[str, Any],
+    candidates: Sequence[Sequence[str]],
+) -> list[dict[str, Any]]:
+    """The likeliest candidates; each was one pass through the language model."""
+    ranking = model.rank_answers(
+        pictures.get("images"),
+        texts,
+        candidates,
+        image_features=pictures.get("image_features"),
+    )
+    return [
+        {
+            "answer": ranked[0].text,
+            "finished": True,
+            "probability": math.exp(ranked[0].logprob),
+            "steps": len(ranked),
+        }
+        for ranked in ranking
     ]
 
 

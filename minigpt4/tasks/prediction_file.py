@@ -75,6 +75,11 @@ class Saved:
             self.answers[each.id, each.tries] = each
             self.lines += 1
 
+    def merge(self, other: Saved) -> None:
+        """Take what another file of the run holds."""
+        self.answers |= other.answers
+        self.lines += other.lines
+
 
 def read_saved(path: Path) -> Saved | None:
     """Every whole line of a file; None when not even the first is whole.
@@ -170,8 +175,13 @@ class PredictionFile:
                 )
             if whole is None:
                 whole = Saved(found.run)
-            whole.add(found.answers.values())
+            whole.merge(found)
         return whole
+
+    def is_tidy(self, saved: Saved, order: Mapping[str, int]) -> bool:
+        """Whether the one file holds all of it, in order, and nothing twice."""
+        lines = [(tries, order[name]) for name, tries in saved.answers]
+        return saved.lines == len(lines) and lines == sorted(lines) and not self._parts()
 
     def write(self, saved: Saved, order: Mapping[str, int]) -> None:
         """Write everything into the one file, whole or not at all, and remove the parts.
@@ -185,6 +195,7 @@ class PredictionFile:
         answers = sorted(saved.answers.values(), key=lambda each: (each.tries, order[each.id]))
         text = _lines([{"run": saved.run}, *map(asdict, answers)])
         save_atomic(self.path, lambda temporary: write_text(temporary, text))
+        saved.lines = len(answers)
         for part in self._parts():
             part.unlink()
 

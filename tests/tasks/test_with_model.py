@@ -126,7 +126,7 @@ def test_an_answer_does_not_depend_on_its_batch_or_on_the_cache(arguments, tmp_p
         "memory", None, encoder_fingerprint="e", processor_fingerprint="p", dtype=torch.float32
     )
     cfg.config.evaluation_datasets.vivqa.batch_size = 1
-    alone = evaluate(cfg, "vivqa", model=model, cache=cache, report=False)
+    alone = evaluate(cfg, "vivqa", model=model, cache=cache, report=False, fresh=True)
     assert [each.answer for each in alone.predictions] == [
         each.answer for each in together.predictions
     ]
@@ -142,7 +142,7 @@ def test_features_are_kept_where_the_configuration_says(arguments, tmp_path, mon
     evaluate(cfg, "vivqa", model=model, report=False)
     assert len(list((tmp_path / "cache" / "features").iterdir())) == 1
     monkeypatch.setattr(model, "encode_image_features", None)  # nothing is left to encode
-    evaluate(cfg, "vivqa", model=model, report=False)
+    evaluate(cfg, "vivqa", model=model, report=False, fresh=True)
 
 
 def test_the_script_from_checkpoint_to_accuracy(arguments, tmp_path, capsys):
