@@ -90,7 +90,8 @@ def rescore(words: Sequence[str]) -> None:
 def compare(words: Sequence[str]) -> None:
     """Compare evaluations on the same data."""
     from minigpt4.common.logger import setup_logging
-    from minigpt4.tasks.compare import compare as compare_files
+    from minigpt4.tasks.compare import compare as compare_runs
+    from minigpt4.tasks.compare import render_text
 
     parser = argparse.ArgumentParser(
         prog="evaluate.py compare", description="Compare evaluations on the same data."
@@ -99,7 +100,7 @@ def compare(words: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="folder of the comparison's files")
     args = parser.parse_args(words)
     setup_logging()
-    sys.stdout.write(f"{compare_files(args.runs, out=args.out)}\n")
+    sys.stdout.write(f"{render_text(compare_runs(args.runs, out=args.out)).rstrip()}\n")
 
 
 def _names(text: str) -> list[str]:

@@ -131,7 +131,7 @@ def _generated(
             "probabilities": {
                 name: span_probability(made, start, end) for name, (start, end) in parts.items()
             },
-            "steps": getattr(made, "steps", 0),
+            "steps": made.steps,
         }
 
     constraint = {} if plan.constraint is None else {"constraint": plan.constraint}
@@ -147,7 +147,7 @@ def _ranked(
     pictures: Mapping[str, Any],
     candidates: Sequence[Sequence[str]],
 ) -> list[dict[str, Any]]:
-    """The likeliest candidates; each was one pass through the language model."""
+    """The likeliest candidates: one pass for the prompt, one for all candidates at once."""
     ranking = model.rank_answers(
         pictures.get("images"),
         texts,
@@ -159,7 +159,7 @@ def _ranked(
             "answer": ranked[0].text,
             "finished": True,
             "probability": math.exp(ranked[0].logprob),
-            "steps": len(ranked),
+            "steps": 2,
         }
         for ranked in ranking
     ]
