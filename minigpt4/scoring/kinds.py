@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from minigpt4.common.errors import ConfigError
@@ -86,7 +88,10 @@ KINDS = {
             name="detection",
             primary="map",
             score=lambda predictions, options: detection.score_detection(
-                predictions, score=options.score
+                predictions,
+                score=options.score,
+                resamples=options.resamples,
+                seed=options.seed,
             ),
             is_right=detection.is_right,
             can_read=lambda prediction: parse_answer(prediction.answer) is not None,
@@ -111,12 +116,23 @@ KINDS = {
 }
 
 
-def get_kind(name: str) -> Kind:
+def get_kind(name: str, *, metric: str | None = None) -> Kind:
     """The kind of a name.
+
+    Args:
+        name: As in ``evaluation_datasets.<name>.kind``.
+        metric: What decides whether an answer is right; None for the kind's usual.
 
     Raises:
         ConfigError: There is no such kind.
     """
     if name not in KINDS:
         raise ConfigError(f"There is no kind of evaluation {name!r}; there are {', '.join(KINDS)}.")
-    return KINDS[name]
+    kind = KINDS[name]
+    if metric is None or name != "vqa":
+        return kind
+    return dataclasses.replace(
+        kind,
+        is_right=partial(vqa.is_right, metric=metric),
+        answers=partial(vqa.answers_json, metric=metric),
+    )
