@@ -17,7 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minigpt4.common.errors import DataError, WeightsError, run_cli
+# The project is run from its folder, not installed.
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from minigpt4.common.errors import DataError, WeightsError, run_cli  # noqa: E402
 
 START = Path("quickstart/mvtec.pth")
 DATA = Path("data/magnetic_tile")

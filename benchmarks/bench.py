@@ -1,0 +1,160 @@
+"""Measure speed and memory against other classes of the same size, in one run.
+
+    python benchmarks/bench.py --sizes yardstick --json FILE
+
+Every subject runs in a process of its own, the subjects in turn, round after round, so that a
+machine whose speed drifts treats all alike; quoted are medians over rounds. Nothing else should
+run on the machine meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(_HERE.parent)]  # the project is run from its folder, not installed
+
+import torch  # noqa: E402
+
+from minigpt4.common.errors import ResourceError, run_cli  # noqa: E402
+from minigpt4.common.logger import progress  # noqa: E402
+
+SUBJECTS = ("ours", "idefics3", "llava")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print a table, write the figures."""
+    sys.path.insert(0, str(_HERE))
+    from speed.sizes import SIZES
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", choices=SIZES, default="yardstick")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each subject")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs in each process")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="auto: bf16 where a product of matrices is faster in it",
+    )
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    figures = measure(args)
+    sys.stdout.write(table(figures) + "\n")
+    if args.json is not None:
+        from minigpt4.common.files import write_json
+
+        write_json(args.json, figures)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """All figures of a run; seconds are medians over rounds."""
+    from speed.sizes import SIZES
+    from speed.work import encode_flops, gemm_gflops, train_flops
+
+    rates = {"fp32": gemm_gflops(torch.float32), "bf16": gemm_gflops(torch.bfloat16)}
+    precision = args.precision
+    if precision == "auto":
+        precision = max(rates, key=lambda name: rates[name])
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in args.subjects}
+    with progress(total=args.rounds * len(args.subjects), desc="measuring", unit="process") as bar:
+        for _ in range(args.rounds):
+            for name in args.subjects:
+                rounds[name].append(_child(name, precision, args))
+                bar.update()
+    figures: dict[str, Any] = {
+        "command": " ".join(["python", *sys.argv]),
+        "machine": f"{_processor()}, {args.threads} threads",
+        "torch": torch.__version__,
+        "sizes": args.sizes,
+        "precision": precision,
+        "rounds": args.rounds,
+        "gemm_fp32_gflops": round(rates["fp32"], 1),
+        "gemm_bf16_gflops": round(rates["bf16"], 1),
+    }
+    for name, found in rounds.items():
+        prefix = {"ours": "", "idefics3": "peer_"}.get(name, f"{name}_")
+        for key in found[0]:
+            figures[prefix + key] = round(statistics.median(each[key] for each in found), 4)
+    if "ours" in rounds:
+        sizes, peak = SIZES[args.sizes], max(rates.values()) * 1e9
+        work = {
+            "encode": encode_flops(sizes, 4),
+            "train": train_flops(sizes, 4, cached=False),
+            "train_cached": train_flops(sizes, 4, cached=True),
+        }
+        seconds = {
+            "encode": figures["encode_b4_s"],
+            "train": figures["train_b4_s"],
+            "train_cached": figures["train_b4_cached_s"],
+        }
+        for name, operations in work.items():
+            figures[f"gflop_{name}"] = round(operations / 1e9, 1)
+            figures[f"mfu_{name}"] = round(operations / seconds[name] / peak, 3)
+    return figures
+
+
+def _child(name: str, precision: str, args: argparse.Namespace) -> dict[str, float]:
+    command = [sys.executable, "-W", "ignore", "-m", "speed.subjects", name]
+    command += ["--sizes", args.sizes, "--precision", precision]
+    command += ["--repeats", str(args.repeats), "--threads", str(args.threads)]
+    path = os.pathsep.join([str(_HERE), str(_HERE.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(args.threads)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise ResourceError(f"measuring {name} failed: {done.stderr.strip().splitlines()[-1]}")
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as text, the peers' beside ours with the ratio."""
+    lines = [
+        f"{figures['sizes']} sizes, {figures['precision']}, {figures['machine']}; products of "
+        f"2048-cube matrices: {figures['gemm_fp32_gflops']:.0f} GFLOP/s in fp32, "
+        f"{figures['gemm_bf16_gflops']:.0f} in bf16"
+    ]
+    peers = [p for p in ("peer_", "llava_") if f"{p}train_b4_s" in figures]
+    header = ["", "ours", *("Idefics3" if p == "peer_" else "LLaVA" for p in peers)]
+    lines.append("".join(f"{cell:>26}" for cell in header))
+    for key, value in figures.items():
+        if not key.endswith(("_s", "_mb")) or key.startswith(("peer_", "llava_")):
+            continue
+        cells = [key, f"{value:.3f}" if key.endswith("_s") else f"{value:.0f}"]
+        for prefix in peers:
+            other = figures.get(prefix + key)
+            cells.append("" if other is None else f"{other:.3f} ({other / value:.2f}x)")
+        lines.append("".join(f"{cell:>26}" for cell in cells))
+    for key, value in figures.items():
+        if key.startswith("mfu_"):
+            lines.append(f"{key:>26}{value:>26.2f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main))

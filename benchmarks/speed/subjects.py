@@ -1,0 +1,89 @@
+"""One subject of the benchmark in a process of its own: builds it, times it, prints one JSON line.
+
+python -m speed.subjects ours --sizes yardstick --precision fp32
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speed.sizes import SIZES, Sizes
+
+BATCH = 4
+NEW_TOKENS = 20
+LEARNING_RATE = 1e-4
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure one subject."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("subject", choices=("ours", "idefics3", "llava"))
+    parser.add_argument("--sizes", choices=SIZES, default="yardstick")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args(argv)
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    sizes = SIZES[args.sizes]
+    from speed import ours, peers
+
+    module: Any = ours if args.subject == "ours" else peers
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        subject = module.build(args.subject, sizes, Path(folder))
+    result = {"build_s": time.perf_counter() - begin}
+    for name, action in subject.actions(mixed(args.precision)).items():
+        result[name] = median_seconds(action, args.repeats)
+    # Linux gives kibibytes, macOS bytes.
+    scale = 1024 if sys.platform != "darwin" else 1
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result["peak_rss_mb"] = peak * scale / 1e6
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+def mixed(precision: str) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """What each step runs in."""
+    if precision == "bf16":
+        return lambda: torch.autocast("cpu", dtype=torch.bfloat16)
+    return contextlib.nullcontext
+
+
+def median_seconds(action: Callable[[], Any], repeats: int) -> float:
+    """Median time of an action after one run that does not count."""
+    action()
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def pixels(sizes: Sizes, batch: int = BATCH) -> torch.Tensor:
+    """Pictures (B, 3, S, S)."""
+    return torch.randn(batch, 3, sizes.image_size, sizes.image_size)
+
+
+def optimizer_of(model: torch.nn.Module) -> torch.optim.Optimizer:
+    """AdamW over what trains, fused."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=LEARNING_RATE, fused=True)
+
+
+if __name__ == "__main__":
+    main()
