@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,8 +14,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from minigpt4.common.errors import DataError
-from minigpt4.datasets.patterns import fill, pattern_columns
-from minigpt4.datasets.pictures import BLANK, load_picture, locate, picture_roots
+from minigpt4.datasets.filters import table_where
+from minigpt4.datasets.opening import (
+    PictureNames,
+    look_for,
+    rows_with_pictures,
+    share_of_rows,
+    usable_rows,
+)
+from minigpt4.datasets.patterns import fill
+from minigpt4.datasets.pictures import BLANK, load_picture
 from minigpt4.datasets.readers import read_table
 from minigpt4.datasets.schema import Sample, Turn
 from minigpt4.datasets.spec import make_spec
@@ -30,7 +37,6 @@ logger = logging.getLogger(__name__)
 ImageProcessor = Callable[[Image.Image], Tensor]
 TextProcessor = Callable[[str], str]
 
-_SHOWN = 5
 _MAX_SKIPS = 100
 
 
@@ -88,6 +94,7 @@ class RecordDataset(Dataset[Sample]):
         self._features: FeatureCache | None = None
         self._table = self._read(self.spec.ann_path, split)
         self._repeated = False
+        self._name_only = self.spec.image_name_only
         self._rows = self._open(split, limit)
 
     @classmethod
@@ -121,12 +128,8 @@ class RecordDataset(Dataset[Sample]):
             return []
         if self._blank:
             return [BLANK]
-        wanted = np.zeros(len(self._table), dtype=bool)
-        wanted[self._rows] = True
-        rows = self._table.rows(pattern_columns(self.spec.image))
-        return list(
-            dict.fromkeys(self._path(r) for r, here in zip(rows, wanted, strict=True) if here)
-        )
+        pictures = PictureNames(self._table, self.spec.image_columns, self._picture_name)
+        return [self._folder.path(name) for name in pictures.of(self._rows)]
 
     def described(self, ann_path: str | None = None) -> Iterator[Sample]:
         """The samples in order, without their pictures.
@@ -167,6 +170,10 @@ class RecordDataset(Dataset[Sample]):
         """Columns that ``_row_mistake`` looks at."""
         return ()
 
+    def _filled_columns(self) -> Sequence[str]:
+        """Columns that no row may leave empty."""
+        return ()
+
     def _columns(self) -> Sequence[str]:
         """Columns that must exist besides those of the patterns."""
         return ()
@@ -180,8 +187,11 @@ class RecordDataset(Dataset[Sample]):
     def _clean(self, row: dict[str, Any]) -> dict[str, Any]:
         if self._text_processor is not None:
             for column in self.spec.process:
-                if isinstance(row.get(column), str):
-                    row[column] = self._text_processor(row[column])
+                value = row.get(column)
+                if isinstance(value, str):
+                    row[column] = self._text_processor(value)
+                elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+                    row[column] = [self._text_processor(item) for item in value]
         return row
 
     def _prompt(self, row: Mapping[str, Any], rng: random.Random | None) -> str:
@@ -229,7 +239,7 @@ class RecordDataset(Dataset[Sample]):
     def _picture_name(self, row: Mapping[str, Any]) -> str:
         assert self.spec.image is not None
         name = fill(self.spec.image, row)
-        return PurePosixPath(name).name if self.spec.image_name_only else name
+        return PurePosixPath(name).name if self._name_only else name
 
     def _path(self, row: Mapping[str, Any]) -> str:
         return self._folder.path(self._picture_name(row))
@@ -247,6 +257,11 @@ class RecordDataset(Dataset[Sample]):
             if column not in table.names:
                 raise DataError(self._no_column(column, f"fields.{field}", table.names, paths))
             table.alias(field, column)
+        for column in self.spec.where or ():
+            if column not in table.names:
+                raise DataError(self._no_column(column, f"where.{column}", table.names, paths))
+        if self.spec.where:
+            table = table_where(table, self.spec.where, name=self.name)
         return table
 
     # Checks on opening.
@@ -254,17 +269,18 @@ class RecordDataset(Dataset[Sample]):
     def _open(self, split: str, limit: int | None) -> np.ndarray:
         """Check all rows and pictures; the numbers of the rows that this data set consists of."""
         self._check_columns()
-        names = self._check_rows()
-        if self.spec.image is not None:
-            self._repeated = len(set(names)) < len(names)
-        rows = np.arange(len(self._table))
+        mistakes = dict(self._mistakes(self._table))
+        pictures = self._name_pictures(mistakes)
+        rows = usable_rows(
+            self._table, mistakes, name=self.name, spec=self.spec, training=self.training
+        )
         if self.spec.val_share and split in ("train", "val"):
-            keys = names if names else [str(row) for row in rows]
-            held_out = np.array([_share_of(key) < self.spec.val_share for key in keys])
+            below = self.spec.val_share
+            held_out = pictures.share(rows, below) if pictures else share_of_rows(rows, below)
             rows = rows[held_out if split == "val" else ~held_out]
         rows = rows[:limit]
-        if self.spec.image is not None:
-            rows = self._find_pictures(rows, names)
+        if pictures is not None:
+            rows = self._find_pictures(rows, pictures)
         if not len(rows):
             raise DataError(
                 f"{self.name}: no sample of {', '.join(self.spec.ann_path)} is left for split "
@@ -273,12 +289,7 @@ class RecordDataset(Dataset[Sample]):
         return rows
 
     def _check_columns(self) -> None:
-        patterns = [*self.spec.prompts, self.spec.evaluation_prompt, self.spec.image or ""]
-        patterns.append(self.spec.answer)
-        for column, by_value in (self.spec.answers or {}).items():
-            patterns += [f"{{{column}}}", *by_value.values()]
-        wanted = [c for pattern in patterns for c in pattern_columns(pattern)]
-        for column in dict.fromkeys([*wanted, *self._columns()]):
+        for column in dict.fromkeys([*self.spec.columns, *self._columns()]):
             if column not in self._table.names and column not in self._computed():
                 names, paths = self._table.names, self.spec.ann_path
                 raise DataError(self._no_column(column, f"fields.{column}", names, paths))
@@ -289,65 +300,46 @@ class RecordDataset(Dataset[Sample]):
             f"right one in datasets.{self.name}.build_info.{key}."
         )
 
-    def _check_rows(self) -> list[str]:
-        """Picture names of all rows; raises with the first mistakes of all rows."""
-        names: list[str] = []
-        mistakes: list[str] = []
-        pattern = self.spec.image
-        used = pattern_columns(pattern) if pattern is not None else ()
-        columns = dict.fromkeys([*used, *self._checked_columns()])
-        for number, row in enumerate(self._table.rows(list(columns))):
-            mistake = self._row_mistake(row)
-            if pattern is not None:
-                try:
-                    names.append(self._picture_name(row))
-                except (KeyError, IndexError, TypeError, ValueError):
-                    values = ", ".join(f"{column}={row.get(column)!r}" for column in used)
-                    mistake = mistake or f"no picture name can be made of {values}"
-            if mistake is not None:
-                mistakes.append(f"{self._table.place(number)}: {mistake}")
-        if mistakes:
-            raise DataError(
-                f"{self.name}: {len(mistakes)} of {len(self._table)} annotations cannot be used: "
-                f"{_first(mistakes)}."
-            )
-        return names
+    def _mistakes(self, table: Table) -> Iterator[tuple[int, str]]:
+        """Rows that cannot be used, each with what is wrong with it."""
+        for column in self._filled_columns():
+            if column in table.names:
+                for number in np.flatnonzero(table.empty(column)).tolist():
+                    yield number, f"{column} is empty"
+        columns = [name for name in self._checked_columns() if name in table.names]
+        if columns:
+            for number, row in enumerate(table.rows(columns)):
+                if (mistake := self._row_mistake(row)) is not None:
+                    yield number, mistake
 
-    def _find_pictures(self, rows: np.ndarray, all_names: list[str]) -> np.ndarray:
-        names = [all_names[row] for row in rows.tolist()]
-        distinct = list(dict.fromkeys(names))
-        roots = picture_roots(self.spec.image_path, self.spec.ann_path[0])
-        self._folder, missing = locate(distinct, roots)
-        if self._blank or not missing:
+    def _name_pictures(self, mistakes: dict[int, str]) -> PictureNames | None:
+        """The rows' pictures, None for text only; adds to the mistakes."""
+        if self.spec.image is None:
+            return None
+        used = self.spec.image_columns
+        pictures = PictureNames(self._table, used, self._picture_name)
+        for row in np.flatnonzero(pictures.codes < 0).tolist():
+            values = ", ".join(f"{c}={self._table.value(row, c)!r}" for c in used)
+            mistakes.setdefault(row, f"no picture name can be made of {values}")
+        self._repeated = len(pictures.names) < len(self._table)
+        return pictures
+
+    def _find_pictures(self, rows: np.ndarray, pictures: PictureNames) -> np.ndarray:
+        found = look_for(rows, pictures, self.spec)
+        if found.missing and self._name_only:
+            # Perhaps the folders that the annotations name (train2014/x.jpg) are there as well.
+            self._name_only = False
+            whole = PictureNames(self._table, self.spec.image_columns, self._picture_name)
+            other = look_for(rows, whole, self.spec)
+            self._name_only = bool(other.missing)
+            if not other.missing:
+                found = other
+        self._folder = found.folder
+        if self._blank:
             return rows
-        if self.spec.on_broken == "skip" and self.training and len(missing) < len(distinct):
-            gone = set(missing)
-            kept: np.ndarray = rows[[name not in gone for name in names]]
-            logger.warning(
-                "%s: %d of %d pictures are missing from %s (%s); %d of %d samples are left out "
-                "(on_broken: skip)",
-                self.name, len(missing), len(distinct), self._folder.root, _first(missing),
-                len(rows) - len(kept), len(rows),
-            )  # fmt: skip
-            return kept
-        where = f"{roots[0]}" if Path(roots[0]).is_dir() else f"{roots[0]}, which is not there"
-        remedy = "set build_info.image_path" if self.training else "set img_path"
-        if self.training and len(missing) < len(distinct):
-            remedy += f", or leave them out with datasets.{self.name}.build_info.on_broken=skip"
-        raise DataError(
-            f"{self.name}: {len(missing)} of {len(distinct)} pictures are missing from {where} "
-            f"({_first(missing)}); put them there (data/README.md says how) or {remedy}."
+        return rows_with_pictures(
+            rows, pictures, found, self.spec, name=self.name, training=self.training
         )
-
-
-def _first(items: Sequence[str]) -> str:
-    more = f"; and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return "; ".join(items[:_SHOWN]) + more
-
-
-def _share_of(key: str) -> float:
-    """A number in [0, 1) that depends on nothing but the key."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest()) / 2**32
 
 
 class BrokenPictureError(DataError):

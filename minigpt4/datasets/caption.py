@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from minigpt4.conversation.prompts import TAG_CAPTION, TAG_GROUNDING, image_instruction
 from minigpt4.datasets.base import RecordDataset
-from minigpt4.datasets.patterns import fill
+from minigpt4.datasets.patterns import fill, pattern_columns
 from minigpt4.datasets.schema import Turn
 
 _CAPTION_PROMPTS = (
@@ -39,6 +39,9 @@ class CaptionDataset(RecordDataset):
         if build_info.get("task") == "grounding":
             return {"prompts": _GROUNDING_PROMPTS, "answer": "{grounded_caption}"}
         return cls.defaults
+
+    def _filled_columns(self) -> tuple[str, ...]:
+        return pattern_columns(self.spec.answer)
 
     def _turns(self, row: Mapping[str, Any], rng: random.Random | None) -> list[Turn]:
         answer = unicodedata.normalize("NFC", fill(self.spec.answer, row)).strip()

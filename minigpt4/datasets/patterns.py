@@ -12,6 +12,7 @@ class Pattern:
     """A Python format string over the columns of a row, taken apart once.
 
     ``{answer}``, ``{img_id:012d}`` (numbers may arrive as text) and ``{instances[0][output]}``.
+    None is written as nothing.
 
     Raises:
         ValueError: The braces do not match.
@@ -47,6 +48,8 @@ class Pattern:
 
 
 def _format(value: Any, spec: str) -> str:
+    if value is None:
+        return ""
     if spec.endswith("d") and not isinstance(value, int):
         number = float(value)
         if number != int(number):

@@ -47,11 +47,13 @@ class Reader:
         takes: Whether its path is a ``file``, a ``folder``, ``either``, or a ``name`` that is no
             path at all (a hub id), which is handed over unchecked.
         options: Keys of ``build_info.reader_options`` that it understands.
+        splits: Whether one path holds several splits, of which it gives ``ReaderOptions.split``.
     """
 
     code: str
     takes: Literal["file", "folder", "either", "name"] = "file"
     options: tuple[str, ...] = ()
+    splits: bool = False
 
     def read(self, path: Path, options: ReaderOptions) -> Table:
         """Read one file or folder."""

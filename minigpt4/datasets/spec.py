@@ -8,10 +8,16 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from minigpt4.common.errors import ConfigError
-from minigpt4.datasets.patterns import compiled
+from minigpt4.datasets.filters import where_mistakes
+from minigpt4.datasets.patterns import compiled, pattern_columns
+from minigpt4.datasets.readers import READERS
 
 # Keys of older files, understood by ``annotation_paths`` or without a meaning here.
-_OLD_KEYS = ("annotations", "images", "storage", "url", "val_ann_path", "test_ann_path")
+_OLD_KEYS = (
+    "annotations", "images", "storage", "data_dir", "url", "md5", "val_ann_path", "test_ann_path",
+)  # fmt: skip
+# Options of readers that older files have beside the other keys.
+_OLD_READER_OPTIONS = ("dataset", "splitBy")
 
 BOX_FORMS = ("grid", "pixels_xyxy", "pixels_xywh", "ready")
 
@@ -32,6 +38,9 @@ class RecordSpec:
     """Format of the annotation files: a name in ``READERS``; ``auto``: by their ending."""
     reader_options: Mapping[str, Any] | None = None
     """What only that reader understands."""
+    where: Mapping[str, Any] | None = None
+    """Only rows whose columns are so, see ``rows_where``: ``{split: train}``,
+    ``{image: {contains: train}}``."""
     records: str | None = None
     """Key of the list within a JSON file."""
     image: str | None = "{image}"
@@ -45,7 +54,8 @@ class RecordSpec:
     eval_prompt: str | None = None
     """The pattern of evaluation; None: the last of ``prompts``."""
     answer: str = ""
-    """Pattern of the answer; a column that holds a list gives one of its items by lot."""
+    """Pattern of the answer; a column that holds a list gives one of its items by lot, so that an
+    item that occurs more often is drawn more often."""
     answers: Mapping[str, Mapping[Any, str]] | None = None
     """Column, then its value, to the answer's pattern; instead of ``answer``."""
     process: tuple[str, ...] = ()
@@ -60,6 +70,9 @@ class RecordSpec:
     """Conversations: only the first so many turns."""
     on_broken: str = "error"
     """A missing or unreadable picture in training: ``error``, or ``skip`` (counted, reported)."""
+    on_bad_row: str = "error"
+    """A row that cannot be used in training (no answer, a box without area): ``error``, or
+    ``skip`` (counted, reported)."""
     val_share: float = 0.0
     """Share of the pictures kept from split ``train`` as split ``val``, where that has no file."""
 
@@ -67,6 +80,20 @@ class RecordSpec:
     def evaluation_prompt(self) -> str:
         """The one pattern used outside of training."""
         return self.eval_prompt if self.eval_prompt is not None else self.prompts[-1]
+
+    @property
+    def image_columns(self) -> tuple[str, ...]:
+        """Columns that a picture's name is made of."""
+        return pattern_columns(self.image or "")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the patterns read."""
+        patterns = [*self.prompts, self.evaluation_prompt, self.answer]
+        for column, by_value in (self.answers or {}).items():
+            patterns += [f"{{{column}}}", *by_value.values()]
+        found = [column for pattern in patterns for column in pattern_columns(pattern)]
+        return tuple(dict.fromkeys([*self.image_columns, *found]))
 
 
 def make_spec(
@@ -86,12 +113,19 @@ def make_spec(
     known = {field.name for field in fields(RecordSpec)}
     mistakes = []
     for key in build_info:
-        if key not in known and key not in _OLD_KEYS:
+        if key not in (*known, *_OLD_KEYS, *_OLD_READER_OPTIONS):
             near = difflib.get_close_matches(key, [*known, *_OLD_KEYS], n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             mistakes.append(f"unknown key {key!r}{hint}")
     values = {**defaults, **{k: v for k, v in build_info.items() if k in known}}
+    reader = READERS.get(values.get("reader", "auto"))
+    values["reader_options"] = {
+        **{key: build_info[key] for key in _OLD_READER_OPTIONS if key in build_info},
+        **(values.get("reader_options") or {}),
+    }
     values["ann_path"] = annotation_paths(build_info, split)
+    if not values["ann_path"] and reader is not None and reader.splits:
+        values["ann_path"] = annotation_paths(build_info, "train")
     if not values.get("image_path"):
         values["image_path"] = _storage(build_info.get("images"))
     for key in ("prompts", "process"):
@@ -100,7 +134,11 @@ def make_spec(
         mistakes.append(f"no annotation file is given for split {split!r} (ann_path)")
     if not values["prompts"]:
         mistakes.append("no prompts are given")
-    for key, allowed in (("on_broken", ("error", "skip")), ("box_form", BOX_FORMS)):
+    mistakes += where_mistakes(values.get("where"))
+    skips = ("error", "skip")
+    for key, allowed in (
+        ("on_broken", skips), ("on_bad_row", skips), ("box_form", BOX_FORMS)
+    ):  # fmt: skip
         if values.get(key, allowed[0]) not in allowed:
             mistakes.append(f"{key} is {values[key]!r}, but must be one of {', '.join(allowed)}")
     share = values.get("val_share", 0.0)

@@ -76,9 +76,19 @@ class PackedColumn:
         values: list[Any] = self._loads(b"[" + b",".join(pieces) + b"]")
         return values
 
+    def _lengths(self) -> np.ndarray:
+        lengths: np.ndarray = np.diff(self._ends, prepend=self._ends.dtype.type(0))
+        return lengths.astype(np.int64)
+
+    def only(self, wanted: np.ndarray) -> PackedColumn:
+        """The values where ``wanted``, shape (rows,), is true."""
+        lengths = self._lengths()
+        data = self._data[: self._ends[-1]][np.repeat(wanted, lengths)]
+        return PackedColumn(data, np.cumsum(lengths[wanted]), form=self.form)
+
     def empty(self) -> np.ndarray:
         """Which values are empty (no text, null, nothing in them, zero, false), shape (rows,)."""
-        lengths = np.diff(self._ends.astype(np.int64), prepend=0)
+        lengths = self._lengths()
         if self.form == "text":
             found: np.ndarray = lengths == 0
             return found
@@ -118,10 +128,14 @@ def pack(values: list[Any]) -> Column:
         return np.array(values, dtype=np.bool_)
     if kinds == {int} and _fits(values):
         return np.array(values, dtype=np.int64)
+    if kinds == {float}:
+        return np.array(values, dtype=np.float64)
     if kinds == {list} and len(set(map(len, values))) == 1 and values[0]:
         flat = [item for value in values for item in value]
-        if set(map(type, flat)) == {int} and _fits(flat):
-            return np.array(flat, dtype=np.int64).reshape(len(values), len(values[0]))
+        inner = set(map(type, flat))
+        if inner == {float} or (inner == {int} and _fits(flat)):
+            form = np.float64 if inner == {float} else np.int64
+            return np.array(flat, dtype=form).reshape(len(values), len(values[0]))
     return PackedColumn.pack(values)
 
 
@@ -160,6 +174,7 @@ class Table:
         self._columns = dict(columns)
         self._sources = list(sources)
         self._length = len(next(iter(columns.values()))) if columns else 0
+        self._numbers: np.ndarray | None = None
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]], *, source: str) -> Table:
@@ -273,8 +288,25 @@ class Table:
             codes[row] = number
         return codes, [dict(zip(names, values, strict=True)) for values in found]
 
+    def only(self, wanted: np.ndarray) -> Table:
+        """A table of some of the rows; messages still name the rows of the file.
+
+        Args:
+            wanted: Shape (rows,), bool.
+        """
+        columns: dict[str, Column] = {
+            name: column.only(wanted) if isinstance(column, PackedColumn) else column[wanted]
+            for name, column in self._columns.items()
+        }
+        table = Table(columns, sources=self._sources)
+        numbers = np.flatnonzero(wanted)
+        table._numbers = numbers if self._numbers is None else self._numbers[numbers]
+        return table
+
     def place(self, index: int) -> str:
         """Where a row came from: the file and the row's number in it, from 0."""
+        if self._numbers is not None:
+            index = int(self._numbers[index])
         for source, count in self._sources:
             if index < count:
                 return f"{source}, row {index}"

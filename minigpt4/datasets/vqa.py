@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from minigpt4.conversation.prompts import VIVQA_EVAL_PROMPT, VIVQA_PROMPTS, image_instruction
 from minigpt4.datasets.base import RecordDataset
-from minigpt4.datasets.patterns import fill
+from minigpt4.datasets.patterns import fill, pattern_columns
 from minigpt4.datasets.schema import Turn
 
 
@@ -34,14 +34,8 @@ class VQADataset(RecordDataset):
         }
         return unicodedata.normalize("NFC", fill(self.spec.answer, {**row, **choices})).strip()
 
-    def _checked_columns(self) -> tuple[str, ...]:
-        return ("question", "answer")
-
-    def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
-        for column in ("question", "answer"):
-            if column in row and not row[column]:
-                return f"{column} is empty"
-        return None
+    def _filled_columns(self) -> tuple[str, ...]:
+        return ("question", *pattern_columns(self.spec.answer))
 
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {**row, "answer": self._answer(row, None)}

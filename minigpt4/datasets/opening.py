@@ -1,0 +1,158 @@
+"""What is checked when a data set opens: names and presence of its pictures, rows left out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minigpt4.common.errors import DataError
+from minigpt4.datasets.pictures import PictureFolder, locate, picture_roots
+from minigpt4.datasets.spec import RecordSpec
+from minigpt4.datasets.table import Table
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 5
+
+
+class PictureNames:
+    """The picture of each row, every distinct name once.
+
+    Args:
+        table: The rows.
+        columns: Columns that the name depends on.
+        name_of: A row's picture; raises where its values give none.
+
+    Attributes:
+        names: Distinct names in the order of first use.
+        codes: Shape (rows,): each row's place in ``names``, -1 where no name can be made.
+    """
+
+    def __init__(
+        self, table: Table, columns: Sequence[str], name_of: Callable[[Mapping[str, Any]], str]
+    ) -> None:
+        combinations, rows = table.distinct(columns)
+        numbers: dict[str, int] = {}
+        found = [-1] * len(rows)
+        for place, row in enumerate(rows):
+            if any(value is None for value in row.values()):
+                continue
+            try:
+                found[place] = numbers.setdefault(name_of(row), len(numbers))
+            except (KeyError, IndexError, TypeError, ValueError):
+                continue
+        self.names = list(numbers)
+        self.codes: np.ndarray = np.array(found, dtype=np.int32)[combinations]
+
+    def share(self, rows: np.ndarray, below: float) -> np.ndarray:
+        """Which of some rows belong to a fixed share of the pictures, shape of ``rows``."""
+        chosen = np.array([_share_of(name) < below for name in self.names], dtype=bool)
+        found: np.ndarray = chosen[self.codes[rows]]
+        return found
+
+    def of(self, rows: np.ndarray) -> list[str]:
+        """Distinct names of some rows, in the order of first use."""
+        return [self.names[code] for code in np.unique(self.codes[rows]).tolist()]
+
+
+def share_of_rows(rows: np.ndarray, below: float) -> np.ndarray:
+    """The same for rows without pictures, by their numbers."""
+    return np.array([_share_of(str(row)) < below for row in rows.tolist()], dtype=bool)
+
+
+def _share_of(key: str) -> float:
+    """A number in [0, 1) that depends on nothing but the key."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest()) / 2**32
+
+
+def usable_rows(
+    table: Table, mistakes: Mapping[int, str], *, name: str, spec: RecordSpec, training: bool
+) -> np.ndarray:
+    """Numbers of the rows without mistakes.
+
+    Raises:
+        DataError: There are mistakes, and ``on_bad_row`` does not say to leave such rows out.
+    """
+    rows = np.arange(len(table))
+    if not mistakes:
+        return rows
+    listed = first([f"{table.place(row)}: {mistakes[row]}" for row in sorted(mistakes)])
+    if training and spec.on_bad_row == "skip" and len(mistakes) < len(table):
+        logger.warning(
+            "%s: %d of %d annotations cannot be used and are left out (on_bad_row: skip): %s",
+            name, len(mistakes), len(table), listed,
+        )  # fmt: skip
+        return np.setdiff1d(rows, np.fromiter(mistakes, dtype=np.int64))
+    remedy = (
+        f" Correct them, or train without them with datasets.{name}.build_info.on_bad_row=skip."
+        if training and len(mistakes) < len(table)
+        else ""
+    )
+    raise DataError(
+        f"{name}: {len(mistakes)} of {len(table)} annotations cannot be used: {listed}.{remedy}"
+    )
+
+
+class Found(NamedTuple):
+    """Where most of a data set's pictures are, and which are not there."""
+
+    folder: PictureFolder
+    missing: list[str]
+
+
+def look_for(rows: np.ndarray, pictures: PictureNames, spec: RecordSpec) -> Found:
+    """Look for the pictures of some rows, each once."""
+    return Found(*locate(pictures.of(rows), picture_roots(spec.image_path, spec.ann_path[0])))
+
+
+def rows_with_pictures(
+    rows: np.ndarray,
+    pictures: PictureNames,
+    found: Found,
+    spec: RecordSpec,
+    *,
+    name: str,
+    training: bool,
+) -> np.ndarray:
+    """Numbers of the rows whose picture is there.
+
+    Raises:
+        DataError: Pictures are missing, and ``on_broken`` does not say to train without them, or
+            all are.
+    """
+    missing = found.missing
+    if not missing:
+        return rows
+    count = len(pictures.of(rows))
+    some = training and len(missing) < count
+    if some and spec.on_broken == "skip":
+        gone = set(missing)
+        there = np.array([each not in gone for each in pictures.names], dtype=bool)
+        kept: np.ndarray = rows[there[pictures.codes[rows]]]
+        logger.warning(
+            "%s: %d of %d pictures are missing from %s (%s); %d of %d samples are left out "
+            "(on_broken: skip)",
+            name, len(missing), count, found.folder.root, first(missing),
+            len(rows) - len(kept), len(rows),
+        )  # fmt: skip
+        return kept
+    root = picture_roots(spec.image_path, spec.ann_path[0])[0]
+    where = root if Path(root).is_dir() else f"{root}, which is not there"
+    remedy = "set build_info.image_path" if training else "set img_path"
+    if some:
+        remedy += f", or leave them out with datasets.{name}.build_info.on_broken=skip"
+    raise DataError(
+        f"{name}: {len(missing)} of {count} pictures are missing from {where} "
+        f"({first(missing)}); put them there (data/README.md says how) or {remedy}."
+    )
+
+
+def first(items: Sequence[str]) -> str:
+    """The first few of a list, and how many more there are."""
+    more = f"; and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return "; ".join(items[:_SHOWN]) + more
