@@ -32,9 +32,7 @@ def where_mistakes(where: Any) -> list[str]:
         if not isinstance(wanted, Mapping):
             continue
         for test, operand in wanted.items():
-            if test not in logger = logging.getLogger(__name__)
-
-_TESTS:
+            if test not in _TESTS:
                 known = ", ".join(_TESTS)
                 mistakes.append(f"where.{column} knows no test {test!r} (known: {known})")
             elif test in ("less_than", "at_least") and not isinstance(operand, int | float):
