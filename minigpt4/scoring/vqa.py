@@ -173,6 +173,12 @@ def answers_json(
             "type": each.meta.get("type"),
             "img_id": each.meta.get("img_id"),
             "id": each.id,
+            # What the VQA challenge's own script asks for.
+            **(
+                {"question_id": each.meta["question_id"], "answer": each.answer.lower().strip()}
+                if "question_id" in each.meta
+                else {}
+            ),
         }
         for each in predictions
     ]

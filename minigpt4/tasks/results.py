@@ -61,7 +61,7 @@ def score_and_write(
         predictions: In the order of the data.
         report: Also write the HTML page.
     """
-    kind = get_kind(run["kind"])
+    kind = get_kind(run["kind"], metric=run["score_options"].get("metric"))
     name = run["name"]
     metrics = kind.score(predictions, ScoreOptions(**run["score_options"]))
     if (run.get("identity") or {}).get("resample") is not None:
