@@ -79,9 +79,14 @@ def answer_spans(text: str) -> dict[str, tuple[int, int]]:
     return {"label": label.span("label"), **boxes}
 
 
+def class_key(name: str) -> str:
+    """The name of an object in the form in which names are compared."""
+    return normalize(name).replace(" ", "")
+
+
 def same_class(a: str, b: str) -> bool:
     """Whether two names of objects are the same but for Unicode form, case and white space."""
-    return normalize(a).replace(" ", "") == normalize(b).replace(" ", "")
+    return class_key(a) == class_key(b)
 
 
 def is_broken(meta: Mapping[str, Any]) -> bool:
