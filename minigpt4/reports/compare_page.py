@@ -27,6 +27,7 @@ from minigpt4.scoring.comparison import (
 
 MAX_CARDS = 400
 """Samples of a gallery: what changed comes first, then what no run answers rightly."""
+_FIGURES_ABREAST = 5
 _CARDS: Mapping[str, Callable[..., Card]] = {
     "vqa": vqa_card,
     "detection": detection_card,
@@ -61,11 +62,10 @@ def comparison_sections(part: DataComparison) -> Iterator[Section]:
     yield Headline(list(_headline(part)), title=text.heading(part))
     verdicts = [text.verdict(part, pair) for pair in part.pairs]
     yield Note("", "\n\n".join([*verdicts, *part.notes]))
-    columns, rows = text.table(part)
-    yield Table(
-        "All figures",
-        columns,
-        rows,
+    *above, below = _figure_tables(part)
+    yield from above
+    yield dataclasses.replace(
+        below,
         note="In brackets 95 % intervals, by resampling pictures. Below the runs their differences "
         "in points, with paired intervals: both runs on the same resampled pictures.",
     )
@@ -79,6 +79,27 @@ def comparison_sections(part: DataComparison) -> Iterator[Section]:
         yield from _by_group(part, key, title, metric)
     yield Table("Runs", ["run", "checkpoint", "file"], [text.made(run) for run in part.runs])
     yield _gallery(part)
+
+
+def _figure_tables(part: DataComparison) -> list[Table]:
+    """Runs by figures, a few figures to a table."""
+    columns, rows = text.table(part)
+    starts = range(1, len(columns), _FIGURES_ABREAST)
+    return [
+        Table(
+            "All figures" if start == 1 else "",
+            ["", *columns[start : start + _FIGURES_ABREAST]],
+            [
+                [_unbroken(each) for each in (row[0], *row[start : start + _FIGURES_ABREAST])]
+                for row in rows
+            ],
+        )
+        for start in starts
+    ]
+
+
+def _unbroken(cell: str) -> str:
+    return cell.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _headline(part: DataComparison) -> Iterator[Figure]:
@@ -151,9 +172,11 @@ def _card(part: DataComparison, number: int) -> Card:
         for run, verdict in zip(part.runs, verdicts, strict=True)
     ]
     last = cards[-1]
-    answers = {
-        f"{run.name} {_MARKS[verdict]}": card.answer or "(empty)"
-        for run, verdict, card in zip(part.runs, verdicts, cards, strict=True)
+    names = [
+        f"{run.name} {_MARKS[verdict]}" for run, verdict in zip(part.runs, verdicts, strict=True)
+    ]
+    others = {
+        name: card.answer or "(empty)" for name, card in zip(names[:-1], cards[:-1], strict=True)
     }
     boxes = [box for box in last.boxes if box.true]
     for run, card in zip(part.runs, cards, strict=True):
@@ -165,6 +188,7 @@ def _card(part: DataComparison, number: int) -> Card:
         last,
         picture=next((each.picture for each in cards if each.picture is not None), None),
         groups={**groups, **last.groups},
-        facts={**answers, **{k: v for k, v in last.facts.items() if k in ("IoU", "right")}},
+        facts={**others, **last.facts},
         boxes=boxes,
+        answered_by=names[-1],
     )

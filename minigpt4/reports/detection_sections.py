@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minigpt4.common.boxes import Box, iou
+from minigpt4.common.boxes import Box
 from minigpt4.common.metrics import percent
 from minigpt4.common.text import normalize
 from minigpt4.reports import plots
@@ -16,7 +16,6 @@ from minigpt4.reports.shared import (
     confidence_plot,
     confusion,
     group_table,
-    interval_of,
     overlap_section,
     reliability_plot,
     share_figure,
@@ -24,10 +23,13 @@ from minigpt4.reports.shared import (
 )
 from minigpt4.scoring import defect_answers, detection
 from minigpt4.scoring.defect_answers import DEFECT, LABELS, DefectAnswer
+from minigpt4.scoring.defect_groups import SIZES, ap_of
+from minigpt4.scoring.defect_pictures import DefectPicture, pictures_of
 from minigpt4.scoring.kinds import get_kind
 from minigpt4.scoring.prediction import Prediction
 
 _UNREAD = "(unread)"
+_RECALLS = [i / 100 for i in range(101)]
 _BASELINES = {
     "map": "mAP",
     "map_50": "mAP 50",
@@ -103,12 +105,20 @@ def detection_sections(
             "mean_iou": "mean IoU",
             "count": "boxes",
         },
+        note=f"By the share of the picture that a box covers: {_sizes()}.",
+        fewest=1,
     )
     sections += overlap_section(metrics, overlap)
     sections += _curves(metrics, predictions, verdicts)
     sections += _label_confusion(predictions)
     sections.append(gallery_of(predictions, verdicts, detection_card))
     return sections
+
+
+def _sizes() -> str:
+    return ", ".join(
+        f"{name} from {low * 100:g} % to {high * 100:g} %" for name, (low, high) in SIZES.items()
+    )
 
 
 def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
@@ -131,7 +141,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
             "Calibration error",
             "how far probabilities are from being true",
         ),
-        Figure("Unread answers", str(metrics["unparsed"]), "counted as misses"),
+        Figure("Unread answers", str(metrics.get("unparsed", "–")), "counted as misses"),
     ]
     if metrics.get("mean_steps"):
         figures.append(
@@ -151,8 +161,8 @@ def _best_threshold(metrics: Mapping[str, Any]) -> list[Figure]:
     best = metrics.get("best_threshold")
     if not best or best.get("f1") is None:
         return []
-    note = f"with {best['threshold']:.3f} as the score from which a picture is called defective"
-    return [Figure("Best F1", percent(best["f1"]), note, interval_of(metrics, "best_f1"))]
+    note = f"from a score of {best['threshold']:.3f} on, chosen on these pictures, so it flatters"
+    return [Figure("Best F1", percent(best["f1"]), note)]
 
 
 def _aware(metrics: Mapping[str, Any]) -> list[Section]:
@@ -165,9 +175,7 @@ def _aware(metrics: Mapping[str, Any]) -> list[Section]:
         return []
     columns = {"map": "mAP", "map_50": "mAP 50", "map_75": "mAP 75"}
     rows = [
-        [name, *((each.get(c) if isinstance(each, Mapping) else None) for c in columns)]
-        if isinstance(each, Mapping)
-        else [name, each, None, None]
+        [name, *(each.get(column) for column in columns)]
         for name, each in {"defect and not-defect": metrics, **found}.items()
     ]
     return [
@@ -187,19 +195,18 @@ def _curves(
 ) -> list[Section]:
     score = metrics.get("score", "confidence")
     drawn = []
-    precision = detection.defect_curve(predictions, score=score)
-    if precision:
-        recall = [i / 100 for i in range(len(precision))]
+    found = ap_of(pictures_of(predictions, score=score)).per_label
+    if DEFECT in found:
+        series = {
+            LABELS[label]: (_RECALLS, found[label].precision_50) for label in (DEFECT, *found)
+        }
         drawn.append(
             Plot(
-                plots.curves(
-                    {"defect": (recall, precision)},
-                    x="recall", y="precision", x_range=(0, 1), y_range=(0, 1),
-                ),
+                plots.curves(series, x="recall", y="precision", x_range=(0, 1), y_range=(0, 1)),
                 "Precision and recall",
-                "Of the label defect, boxes right from an IoU of 0.50.",
+                "Boxes are right from an IoU of 0.50; a good part's is the whole picture.",
             )
-        )  # fmt: skip
+        )
     roc = detection.roc(predictions, score=score)
     if roc is not None:
         drawn.append(
@@ -245,58 +252,47 @@ def _object_name(prediction: Prediction, answer: DefectAnswer | None) -> str:
     return true if same else normalize(answer.object_class) or "(none)"
 
 
-def overlap_of(prediction: Prediction) -> float | None:
-    """Mean best IoU of the true boxes of a defect; 0 for a wrong label, None for a good part.
-
-    A good part that is called defective has 0, too.
-    """
-    answer = defect_answers.parse_answer(prediction.answer)
-    says_broken = answer is not None and answer.label == DEFECT
-    if not defect_answers.is_broken(prediction.meta):
-        return 0.0 if says_broken or answer is None else None
-    boxes: Sequence[Box] = answer.boxes if answer is not None and says_broken else []
-    best = [
-        max((iou(box, each) for each in boxes), default=0.0)
-        for box in defect_answers.true_boxes(prediction.meta)
-    ]
-    return sum(best) / len(best) if best else None
-
-
 def detection_card(prediction: Prediction, verdict: Verdict, order: int = 0) -> Card:
     """A picture with its true and its answered boxes; a good part's box is not drawn."""
-    meta = prediction.meta
-    broken = defect_answers.is_broken(meta)
-    answer = defect_answers.parse_answer(prediction.answer)
-    true_boxes = defect_answers.true_boxes(meta) if broken else []
+    (picture,) = pictures_of([prediction], score="confidence")
+    answer = picture.answer
+    true_boxes = defect_answers.true_boxes(prediction.meta) if picture.broken else []
     boxes = [DrawnBox(box, "true", true=True) for box in true_boxes]
     said, raw = composed(prediction.answer), ""
-    if answer is not None:
-        boxes_said = answer.boxes if answer.label == DEFECT else []
-        boxes += [DrawnBox(box, "answer", true=False) for box in boxes_said]
-        said, raw = _readable(answer.object_class, answer.label, boxes_said), said
-    overlap = overlap_of(prediction)
     facts = {}
-    if broken and overlap is not None:
-        facts["IoU"] = f"{overlap:.2f}"
+    if answer is not None:
+        said_boxes = answer.boxes if picture.says_broken else []
+        boxes += [DrawnBox(box, "answer", true=False) for box in said_boxes]
+        said, raw = _readable(answer.object_class, answer.label, said_boxes), said
+        if said_boxes and any(name.startswith("box_") for name in prediction.probabilities):
+            facts["box score"] = f"{max(picture.scores):.2f}"
+    overlap = _overlap(picture)
+    if picture.broken:
+        facts["IoU"] = f"{picture.overlap:.2f}"
     if prediction.tries:
         facts["asked again"] = f"{prediction.tries} times"
+    name = picture.object_class
     return Card(
         picture=picture_of(prediction),
         question="",
         answer=said,
-        reference=_readable(str(meta["class"]), int(broken), true_boxes),
+        reference=_readable(name, int(picture.broken), true_boxes),
         verdict=verdict,
-        groups={
-            "object": str(meta["class"]),
-            "state": defect_answers.defect_kind(meta) if broken else "good",
-        },
-        confidence=prediction.probabilities.get("label"),
+        groups={"object": name, "state": picture.defect if picture.broken else "good"},
+        confidence=picture.label_probability,
         boxes=boxes,
         facts=facts,
         raw=raw,
         overlap=overlap,
         order=order,
     )
+
+
+def _overlap(picture: DefectPicture) -> float | None:
+    """What cards are sorted by; of a good part, which has no box to find, 0 for a false alarm."""
+    if picture.broken:
+        return picture.overlap
+    return None if picture.label_right else 0.0
 
 
 def _readable(name: str, label: int, boxes: Sequence[Box]) -> str:

@@ -66,6 +66,7 @@ class Card:
         raw: The answer as the model gave it, where ``answer`` is not that.
         overlap: IoU of the answered and the true boxes; None where boxes do not matter.
         order: Place in the data.
+        answered_by: Who gave the answer, where several did.
     """
 
     picture: Path | Image.Image | None
@@ -80,6 +81,7 @@ class Card:
     raw: str = ""
     overlap: float | None = None
     order: int = 0
+    answered_by: str = "answer"
 
     @property
     def worst_first(self) -> tuple[float, ...]:

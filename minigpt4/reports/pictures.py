@@ -21,9 +21,8 @@ MIN_SIDE = 48
 MAX_BYTES = 9_500_000
 """Of a page's pictures together, before base64 adds a third; they are made smaller until they fit,
 so that a page of a thousand samples stays under 15 MB."""
-_QUALITY = 80
-_SMALL_QUALITY = 65
-_MARGIN = 0.95
+_QUALITY = 75
+_MARGIN = 0.97
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def _first_copy(picture: Path | Image.Image) -> _Jpeg | None:
         return None
     ratio = round(image.width / image.height, 4)
     image.thumbnail((SIDE, SIDE))
-    return _Jpeg(_encode(image, _QUALITY), ratio)
+    return _Jpeg(_encode(image), ratio)
 
 
 def _shrink(files: dict[Hashable, _Jpeg | None], most_bytes: int) -> None:
@@ -115,10 +114,10 @@ def _shrink(files: dict[Hashable, _Jpeg | None], most_bytes: int) -> None:
         for each, data in zip(found, originals, strict=True):
             with Image.open(io.BytesIO(data)) as image:
                 image.thumbnail((round(side), round(side)))
-                each.data = _encode(image, _SMALL_QUALITY)
+                each.data = _encode(image)
 
 
-def _encode(image: Image.Image, quality: int) -> bytes:
+def _encode(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=quality, optimize=True)
+    image.save(buffer, format="JPEG", quality=_QUALITY, optimize=True)
     return buffer.getvalue()

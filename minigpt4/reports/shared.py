@@ -41,16 +41,11 @@ def verdict_of(kind: Kind, prediction: Prediction) -> Verdict:
     return "right" if kind.is_right(prediction) else "wrong"
 
 
-def group_intervals(
-    metrics: Mapping[str, Any], key: str, metric: str = "accuracy"
-) -> dict[str, Interval]:
-    """The intervals of a metric in each group of ``metrics[key]``, where there are any."""
-    found = {}
-    for name, group in (metrics.get(key) or {}).items():
-        interval = (group.get("intervals") or {}).get(metric)
-        if interval is not None and None not in interval:
-            found[name] = interval
-    return found
+def group_intervals(metrics: Mapping[str, Any], key: str, metric: str) -> dict[str, Interval]:
+    """The intervals of a metric in each group of ``metrics[key]``, of those that have one."""
+    groups = metrics.get(key) or {}
+    found = {name: interval_of(group, metric) for name, group in groups.items()}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def group_table(
@@ -66,7 +61,7 @@ def group_table(
     """A row for each group of ``metrics[key]``; nothing where there are fewer than ``fewest``.
 
     Args:
-        columns: A group's key to the column's heading; a key that no group has is left out. An
+        columns: A group's key to the column's heading; a key that no group has is left out. The
             interval of the first stands behind it.
     """
     groups: Mapping[str, Mapping[str, Any]] = metrics.get(key) or {}
@@ -75,8 +70,7 @@ def group_table(
     }
     if len(groups) < fewest or not shown:
         return []
-    first = next(iter(shown))
-    intervals = group_intervals(metrics, key, first)
+    intervals = group_intervals(metrics, key, next(iter(shown)))
     rows = []
     for name, group in groups.items():
         row = [name, *(group.get(column) for column in shown)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from minigpt4.common.text import normalize
@@ -18,9 +19,9 @@ from minigpt4.reports.shared import (
     overlap_section,
     reliability_plot,
     share_figure,
-    verdict_of,
 )
 from minigpt4.scoring import vqa
+from minigpt4.scoring.answers import MEASURES
 from minigpt4.scoring.kinds import get_kind
 from minigpt4.scoring.prediction import Prediction
 
@@ -31,6 +32,12 @@ _SHARES = {
     "soft_accuracy": "soft accuracy",
     "anls": "ANLS",
     "token_f1": "token F1",
+}
+_MEASURED = {
+    "exact": "equal but for case and white space",
+    "vqa": "each by how many people agree (VQA challenge)",
+    "vizwiz": "each by how many people agree (VizWiz)",
+    "anls": "each by the likeness of its letters (ANLS)",
 }
 _COLUMNS = {"accuracy": "accuracy", "correct": "right", "count": "questions"}
 _OVERLAPS = {"": "not in training", "picture": "picture in training", "pair": "pair in training"}
@@ -49,8 +56,9 @@ def vqa_sections(
         predictions: What was scored.
         overlap: What evaluation and training share.
     """
-    kind = get_kind("vqa")
-    verdicts = [verdict_of(kind, each) for each in predictions]
+    # Where samples have measures of their own, each is judged by its own.
+    metric = metrics["metric"] if metrics.get("metric") in MEASURES else None
+    verdicts = [_verdict(each, metric) for each in predictions]
     sections: list[Section] = [Headline(_figures(metrics))]
     sections += baseline_sections(metrics, _SHARES)
     sections += group_table(metrics, "by_type", "By question type", _COLUMNS)
@@ -74,8 +82,14 @@ def vqa_sections(
     if drawn:
         sections.append(Plots("Plots", drawn))
     sections += _mistakes(predictions, verdicts)
-    sections.append(gallery_of(predictions, verdicts, vqa_card))
+    sections.append(gallery_of(predictions, verdicts, partial(vqa_card, metric=metric)))
     return sections
+
+
+def _verdict(prediction: Prediction, metric: str | None) -> Verdict:
+    if not get_kind("vqa").can_read(prediction):
+        return "unparsed"
+    return "right" if vqa.is_right(prediction, metric=metric) else "wrong"
 
 
 def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
@@ -87,6 +101,11 @@ def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
     figures += share_figure(
         metrics, "token_f1", "Token F1", "words that answer and reference share"
     )
+    binary = metrics.get("binary") or {}
+    figures += share_figure(
+        binary, "auroc", "AUROC", f"of {binary.get('positive')} against {binary.get('negative')}"
+    )
+    figures += share_figure(binary, "f1", "F1", f"of {binary.get('positive')}")
     original = metrics.get("original_protocol") or {}
     figures += share_figure(
         original, "accuracy", "Original protocol", "lower-cased strings, compared as they are"
@@ -95,20 +114,24 @@ def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
     figures += share_figure(
         calibration, "ece", "Calibration error", "how far probabilities are from being true"
     )
-    figures.append(Figure("Empty answers", str(metrics["unparsed"]), "counted as misses"))
-    figures.append(Figure("Cut answers", str(metrics["unfinished"]), "reached max_new_tokens"))
+    figures.append(Figure("Empty answers", str(metrics.get("unparsed", "–")), "counted as misses"))
+    figures.append(
+        Figure("Cut answers", str(metrics.get("unfinished", "–")), "reached max_new_tokens")
+    )
     return figures
 
 
 def _accuracy_note(metrics: Mapping[str, Any]) -> str:
-    if "correct" not in metrics:
-        return f"of {metrics['count']} questions"
-    return f"{metrics['correct']} of {metrics['count']}, equal but for case and white space"
+    names = str(metrics.get("metric") or "exact").split(" or ")
+    measured = " or ".join(_MEASURED.get(name, name) for name in names)
+    counted = "" if "correct" not in metrics else f"{metrics['correct']} of {metrics['count']}, "
+    return f"{counted}{measured}"
 
 
 def _mistakes(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) -> list[Section]:
     pairs = [
-        (normalize(reference_of(each)), normalize(each.answer) or _EMPTY) for each in predictions
+        (normalize(_commonest(vqa.references(each))), normalize(each.answer) or _EMPTY)
+        for each in predictions
     ]
     wrong = Counter(
         pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict != "right"
@@ -128,24 +151,22 @@ def _mistakes(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) ->
     ]
 
 
-def reference_of(prediction: Prediction) -> str:
-    """The answer that a sample's own row gives; the commonest where it gives several."""
-    answers = references_of(prediction)
-    return Counter(answers).most_common(1)[0][0] if answers else prediction.reference
+def _commonest(references: Sequence[str]) -> str:
+    return Counter(references).most_common(1)[0][0]
 
 
-def references_of(prediction: Prediction) -> list[str]:
-    """All answers that people gave."""
-    for key in ("answers", "answer"):
-        found = prediction.meta.get(key)
-        if found is not None and not isinstance(found, str) and isinstance(found, Sequence):
-            return [str(each) for each in found]
-    return [str(prediction.meta["answer"])] if "answer" in prediction.meta else []
+def vqa_card(
+    prediction: Prediction, verdict: Verdict, order: int = 0, *, metric: str | None = None
+) -> Card:
+    """A question under its picture.
 
-
-def vqa_card(prediction: Prediction, verdict: Verdict, order: int = 0) -> Card:
-    """A question under its picture."""
-    answers = Counter(composed(each) for each in references_of(prediction))
+    Args:
+        prediction: The answer.
+        verdict: What it is worth.
+        order: Its place in the data.
+        metric: By which an answer may be right in part.
+    """
+    answers = Counter(composed(each) for each in vqa.references(prediction))
     reference = ", ".join(
         f"{name} ×{count}" if count > 1 else name for name, count in answers.most_common()
     )
@@ -157,6 +178,9 @@ def vqa_card(prediction: Prediction, verdict: Verdict, order: int = 0) -> Card:
         overlap = str(prediction.meta["overlap"])
         groups["training"] = _OVERLAPS.get(overlap, overlap)
     facts = {}
+    share = vqa.share_right(prediction, metric=metric)
+    if 0 < share < 1:
+        facts["right"] = f"{share:.0%}"
     if not prediction.finished:
         facts["cut"] = "at the length limit"
     if prediction.tries:
@@ -165,7 +189,7 @@ def vqa_card(prediction: Prediction, verdict: Verdict, order: int = 0) -> Card:
         picture=picture_of(prediction),
         question=composed(str(prediction.meta.get("question", prediction.question))),
         answer=composed(prediction.answer),
-        reference=reference or composed(prediction.reference),
+        reference=reference,
         verdict=verdict,
         groups=groups,
         confidence=prediction.probability,
