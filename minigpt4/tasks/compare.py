@@ -15,12 +15,14 @@ from minigpt4.reports import compare_text
 from minigpt4.scoring.comparison import DataComparison, compare_pair, score_run
 from minigpt4.scoring.kinds import ScoreOptions, get_kind
 from minigpt4.scoring.prediction import Prediction
+from minigpt4.tasks.overlap import statement
 from minigpt4.tasks.prediction_file import entry_of, predictions_path, read_predictions
 
 logger = logging.getLogger(__name__)
 
-_EXTRAS = ("overlap", "train_count")
-"""What evaluation adds to a sample's meta when it knows the training annotations."""
+_EXTRAS = ("overlap", "train_count", "metric")
+"""What evaluation adds to a sample's meta: what training holds of it, what decides if it is right.
+"""
 _SHOWN = 3
 
 
@@ -142,6 +144,9 @@ def _compare(name: str, paths: Sequence[Path]) -> DataComparison:
         _check_same_data(runs[0], each)
     _align(runs)
     options, notes = _score_options(runs)
+    shared = next((each.run["overlap"] for each in runs if each.run.get("overlap")), None)
+    if shared is not None:
+        notes.append(statement(shared))
     kind = get_kind(runs[0].run["kind"])
     scored = [
         score_run(
@@ -228,15 +233,17 @@ def _annotations(prediction: Prediction) -> dict[str, Any]:
 def _align(runs: Sequence[_Run]) -> None:
     """Bring all runs into the first one's order, with equal pictures and equal extras.
 
-    Older files do not name pictures and blanked runs show none, and a run may have been made where
-    the training annotations were not at hand; what one run knows of a sample holds for all.
+    Older files do not name pictures, blanked runs show none, and a run may have been made where the
+    training annotations were not at hand: the first run that knows something says it for all.
     """
     tables = [{each.id: each for each in run.predictions} for run in runs]
     for name in tables[0]:
         same = [table[name] for table in tables]
         places = [*(each.picture for each in same), *(each.image_path for each in same)]
         picture = next(filter(None, places), "")
-        extras = {key: each.meta[key] for key in _EXTRAS for each in same if key in each.meta}
+        extras = {
+            key: each.meta[key] for each in reversed(same) for key in _EXTRAS if key in each.meta
+        }
         for table, each in zip(tables, same, strict=True):
             table[name] = dataclasses.replace(each, picture=picture, meta={**each.meta, **extras})
     for run, table in zip(runs, tables, strict=True):
