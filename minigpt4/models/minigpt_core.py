@@ -156,7 +156,22 @@ class MiniGPTCore(nn.Module):
         """
         spliced = self.prepare(samples)
         losses, rows = self._losses(spliced)
-        return {"loss": reduce_losses(losses, rows, len(spliced.labels), reduction)}
+        loss = reduce_losses(losses, rows, len(spliced.labels), reduction)
+        if self.training and "image" not in samples and "image_features" not in samples:
+            loss = loss + self._no_contribution()
+        return {"loss": loss}
+
+    def _no_contribution(self) -> Tensor:
+        """Zero, with a gradient of zero for everything trained that only pictures pass through.
+
+        Several processes average every gradient, so that a batch of text must have all of them;
+        one process does the same, to train alike.
+        """
+        zero = torch.zeros((), device=self.device)
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and not name.startswith("llama_model."):
+                zero = zero + 0.0 * parameter.flatten()[0].float()
+        return zero
 
     def prepare(self, samples: Batch) -> Spliced:
         """Lay out, embed and pad a batch of training samples."""

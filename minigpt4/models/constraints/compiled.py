@@ -16,6 +16,8 @@ from minigpt4.models.constraints.base import Constraint
 from minigpt4.models.constraints.vocabulary import Node, Vocabulary
 
 _SPACE = ord(" ")
+_INNER_BYTES = frozenset(bytes([byte]) for byte in range(0x80, 0xC0))
+"""Bytes of a character after its first."""
 _TRIED = 16
 """Of the characters that begin with given bytes, how many are tried for a short way to the end."""
 IMPOSSIBLE = 1 << 30
@@ -175,7 +177,7 @@ class CompiledConstraint:
         )
 
     def _run(self, position: Position) -> str:
-        """The only text that can follow, as far as no token of what comes after reaches into it."""
+        """The only text that can follow, up to where every way to spell the answer has a cut."""
         known = self._runs.get(position)
         if known is None:
             known, state = "", position.state
@@ -186,21 +188,29 @@ class CompiledConstraint:
                 (character,) = following
                 known += character
                 state = self.constraint.step(state, character)
-            known = known[: self._safe(known, Position(state), fresh=position.fresh)]
+            known = self._up_to_a_cut(known.encode(), position).decode()
             self._runs[position] = known
         return known
 
-    def _safe(self, text: str, end: Position, *, fresh: bool) -> int:
-        """Characters of ``text`` before the first token that would go on beyond its end."""
-        for place in range(len(text)):
-            rests = [text[place:].encode()]
-            if fresh and place == 0:
-                rests.append(b" " + rests[0])
-            for rest in rests:
-                node = self.vocabulary.find(rest)
-                if node is not None and next(self._walk(node, end), None) is not None:
-                    return place
-        return len(text)
+    def _up_to_a_cut(self, text: bytes, position: Position) -> bytes:
+        """The longest beginning of ``text`` over whose end no token that may follow reaches.
+
+        Tokens that cross it would be spelled otherwise with what comes after.
+        """
+        reaches = [0] * len(text)  # the farthest end of a token that begins at each byte
+        here = position
+        for place, byte in enumerate(text):
+            for token, _ in self._walk(self.vocabulary.root, here):
+                spelled = self.vocabulary.spelling[token]
+                space = here.fresh and spelled.startswith(b" ")
+                reaches[place] = max(reaches[place], place + len(spelled) - space)
+            after = self._read(here, byte)
+            assert after is not None
+            here = after
+        cut = len(text)
+        while max(reaches[:cut], default=0) > cut or text[cut : cut + 1] in _INNER_BYTES:
+            cut -= 1
+        return text[:cut]
 
     def _walk(self, node: Node, position: Position) -> Iterator[tuple[int, Position]]:
         """Tokens that begin with the bytes of ``node`` and go on from ``position``."""
