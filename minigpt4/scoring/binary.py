@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minigpt4.common.metrics import auroc, f1, mean
+from minigpt4.common.metrics import auroc, f1, mean, percent
 from minigpt4.common.text import normalize
 from minigpt4.scoring.intervals import Bootstrap
+from minigpt4.scoring.lines import with_interval
 from minigpt4.scoring.prediction import Prediction
 
 PAIRS = (("yes", "no"), ("true", "false"))
@@ -57,6 +58,16 @@ def score_binary(
         "neither": sum(answer not in pair for answer in answers),
         "intervals": {name: each for name, each in intervals.items() if each is not None},
     }
+
+
+def summary(metrics: Mapping[str, Any]) -> list[str]:
+    """The figures in a line of text."""
+    return [
+        f"Telling {metrics['positive']} from {metrics['negative']}: AUROC "
+        f"{with_interval(metrics, 'auroc')}, F1 {with_interval(metrics, 'f1')}; "
+        f"{metrics['positive']} is {percent(metrics['share_positive'])} of the references and "
+        f"{percent(metrics['share_said'])} of the answers, {metrics['neither']} are neither"
+    ]
 
 
 def _score(answer: str, probability: float, pair: tuple[str, str]) -> float:

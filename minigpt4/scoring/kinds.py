@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any
 
 from minigpt4.common.errors import ConfigError
-from minigpt4.scoring import detection, refer, vqa
-from minigpt4.scoring.binary import score_binary
+from minigpt4.scoring import binary, detection, refer, vqa
 from minigpt4.scoring.defect_answers import answer_spans, parse_answer
 from minigpt4.scoring.prediction import Prediction, Spans
 
@@ -67,8 +66,12 @@ def _score_vqa(predictions: Sequence[Prediction], options: ScoreOptions) -> Metr
     metrics = vqa.score_vqa(
         predictions, metric=options.metric, resamples=options.resamples, seed=options.seed
     )
-    binary = score_binary(predictions, resamples=options.resamples, seed=options.seed)
-    return metrics | ({"binary": binary} if binary is not None else {})
+    found = binary.score_binary(predictions, resamples=options.resamples, seed=options.seed)
+    return metrics | ({"binary": found} if found is not None else {})
+
+
+def _summarize_vqa(metrics: Metrics) -> list[str]:
+    return vqa.summary(metrics) + (binary.summary(metrics["binary"]) if "binary" in metrics else [])
 
 
 KINDS = {
@@ -82,7 +85,7 @@ KINDS = {
             can_read=lambda prediction: bool(prediction.answer.strip()),
             answers=vqa.answers_json,
             answers_file="{name}.json",
-            summary=vqa.summary,
+            summary=_summarize_vqa,
         ),
         Kind(
             name="detection",

@@ -11,6 +11,7 @@ from minigpt4.common.boxes import GRID, Box, compute_iou, iou, parse_boxes
 from minigpt4.common.metrics import mean, percent
 from minigpt4.datasets.grounding import boxes_of
 from minigpt4.scoring.intervals import Bootstrap
+from minigpt4.scoring.lines import with_interval
 from minigpt4.scoring.prediction import Prediction
 
 IOU = 0.5
@@ -130,12 +131,14 @@ def answers_json(predictions: Sequence[Prediction]) -> dict[str, list[str]]:
 
 def summary(metrics: Mapping[str, Any]) -> list[str]:
     """The metrics as lines of text."""
-    interval = metrics["intervals"].get("accuracy")
-    sure = f" (95 %: {percent(interval[0])} to {percent(interval[1])})" if interval else ""
+    counts = (
+        f"{metrics['correct']} of {metrics['count']}; {metrics['unparsed']} answers hold no box "
+        "and count as misses"
+    )
     return [
-        f"Accuracy at IoU 0.5 {percent(metrics['accuracy'])}{sure}: {metrics['correct']} of "
-        f"{metrics['count']}; {metrics['unparsed']} answers hold no box and count as misses",
-        f"At IoU 0.75 {percent(metrics['accuracy_75'])}; mean IoU {percent(metrics['mean_iou'])}",
+        f"Accuracy at IoU 0.5 {with_interval(metrics, 'accuracy', counts)}",
+        f"At IoU 0.75 {with_interval(metrics, 'accuracy_75')}; "
+        f"mean IoU {with_interval(metrics, 'mean_iou')}",
         "By the original's protocol (a pixel added to each side): "
         f"{percent(metrics['original_protocol']['accuracy'])}",
     ]
