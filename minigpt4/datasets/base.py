@@ -182,6 +182,10 @@ class RecordDataset(Dataset[Sample]):
         """Names that patterns may use although no column is called so."""
         return ()
 
+    def _prepared(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row with what its patterns need besides the file's columns."""
+        return row
+
     # Shared by subclasses.
 
     def _clean(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -197,8 +201,6 @@ class RecordDataset(Dataset[Sample]):
     def _prompt(self, row: Mapping[str, Any], rng: random.Random | None) -> str:
         pattern = rng.choice(self.spec.prompts) if rng else self.spec.evaluation_prompt
         return fill(pattern, row)
-
-    # Reading.
 
     def _sample(self, draw: Draw) -> Sample:
         number = int(self._rows[draw.row])
@@ -229,6 +231,7 @@ class RecordDataset(Dataset[Sample]):
         self, row: Mapping[str, Any], number: int, *, rng: random.Random | None
     ) -> Sample:
         """A row's sample without its picture."""
+        row = self._prepared(dict(row))
         return Sample(
             id=self._id(row, number),
             turns=self._turns(self._clean(dict(row)), rng),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+
+import numpy as np
 
 from minigpt4.common.boxes import GRID, WHOLE, format_box, format_boxes
 from minigpt4.conversation.prompts import (
@@ -17,9 +20,18 @@ from minigpt4.conversation.prompts import (
 )
 from minigpt4.datasets.base import RecordDataset
 from minigpt4.datasets.patterns import fill, pattern_columns
-from minigpt4.datasets.pixel_boxes import in_pixels, pixel_box_mistake, pixel_boxes, to_grid
+from minigpt4.datasets.pictures import picture_size
+from minigpt4.datasets.pixel_boxes import (
+    boxes_beyond,
+    in_pixels,
+    pixel_box_mistake,
+    pixel_boxes,
+    to_grid,
+)
 from minigpt4.datasets.schema import Turn
 from minigpt4.datasets.spec import RecordSpec
+
+logger = logging.getLogger(__name__)
 
 _REFER = {
     "prompts": (
@@ -62,7 +74,8 @@ class GroundingDataset(RecordDataset):
 
     Boxes are read from the column ``boxes`` (a list of boxes) where a row has one, else from
     ``bbox`` (one box, or a list of them). Where they are in pixels, ``Sample.meta`` holds them as
-    ``boxes_px`` (x1, y1, x2, y2) and in hundredths as ``boxes``.
+    ``boxes_px`` (x1, y1, x2, y2) and in hundredths as ``boxes``; a picture's size is read from its
+    header where the rows have no ``width`` and ``height``.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = _REFER
@@ -70,6 +83,24 @@ class GroundingDataset(RecordDataset):
     @classmethod
     def _defaults(cls, build_info: Mapping[str, Any]) -> Mapping[str, Any]:
         return _TASKS.get(build_info.get("task") or "refer", _REFER)
+
+    def _open(self, split: str, limit: int | None) -> np.ndarray:
+        self._cut = 0
+        rows = super()._open(split, limit)
+        if self._cut:
+            logger.warning(
+                "%s: %d boxes reach beyond their picture and are cut at its edge",
+                self.name, self._cut,
+            )  # fmt: skip
+        return rows
+
+    def _prepared(self, row: dict[str, Any]) -> dict[str, Any]:
+        if in_pixels(self.spec.box_form) and not self._sizes_known():
+            row["width"], row["height"] = picture_size(self._path(row))
+        return row
+
+    def _sizes_known(self) -> bool:
+        return {"width", "height"} <= set(self._table.names)
 
     def _turns(self, row: Mapping[str, Any], rng: random.Random | None) -> list[Turn]:
         filled = dict(row)
@@ -117,8 +148,14 @@ class GroundingDataset(RecordDataset):
         return ("bbox", "boxes", *sizes, *(self.spec.answers or ()))
 
     def _columns(self) -> Sequence[str]:
-        sizes = ("width", "height") if in_pixels(self.spec.box_form) else ()
-        return sizes if "boxes" in self._table.names else ("bbox", *sizes)
+        return () if "boxes" in self._table.names or self._unused_boxes() else ("bbox",)
+
+    def _unused_boxes(self) -> bool:
+        """Whether the answers are already written and no pattern asks for boxes."""
+        return self.spec.box_form == "ready" and not {"boxes", "bbox"} & set(self.spec.columns)
+
+    def _filled_columns(self) -> Sequence[str]:
+        return [name for name in self.spec.columns if name in ("phrase", "caption", "output")]
 
     def _computed(self) -> Sequence[str]:
         return ("boxes", "whole")
@@ -131,7 +168,10 @@ class GroundingDataset(RecordDataset):
         if self.spec.box_form == "ready" or "boxes" not in self._wanted_columns(pattern):
             return None
         if in_pixels(self.spec.box_form):
-            return pixel_box_mistake(row, self.spec.box_form)
+            mistake = pixel_box_mistake(row, self.spec.box_form, sized=self._sizes_known())
+            if mistake is None and self._sizes_known():
+                self._cut += boxes_beyond(row, self.spec.box_form)
+            return mistake
         boxes = boxes_of(row)
         if not boxes:
             return "it has no box (bbox)"

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from minigpt4.common.errors import DataError
 from minigpt4.processors.image import load_image
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,19 @@ def load_picture(path: str) -> Image.Image:
     if path == BLANK:
         return Image.new("RGB", (_BLANK_SIZE, _BLANK_SIZE), (128, 128, 128))
     return load_image(path)
+
+
+def picture_size(path: str) -> tuple[int, int]:
+    """Width and height of a picture in pixels, from its header alone.
+
+    Raises:
+        DataError: The file is missing or not a readable picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"the picture {path} cannot be read ({error}): fetch it again.") from error
 
 
 def locate(names: Sequence[str], roots: Sequence[str]) -> tuple[PictureFolder, list[str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from minigpt4.common.boxes import px_to_percent
 
 Corners = list[float]
@@ -33,10 +35,25 @@ def to_grid(row: Mapping[str, Any], boxes: Sequence[Corners]) -> list[list[int]]
     return [list(px_to_percent(box, width=width, height=height)) for box in boxes]
 
 
-def pixel_box_mistake(row: Mapping[str, Any], form: str) -> str | None:
-    """What is wrong with the boxes of a row, if anything."""
+def boxes_beyond(row: Mapping[str, Any], form: str) -> int:
+    """How many boxes of a row, which has no other mistake, reach beyond its picture."""
+    width, height = float(row["width"]), float(row["height"])
+    return sum(
+        min(box[0], box[1]) < 0 or box[2] > width or box[3] > height
+        for box in pixel_boxes(row, form)
+    )
+
+
+def pixel_box_mistake(row: Mapping[str, Any], form: str, *, sized: bool = True) -> str | None:
+    """What is wrong with the boxes of a row, if anything.
+
+    Args:
+        row: The row.
+        form: The ``box_form``.
+        sized: Whether the row has the picture's ``width`` and ``height``.
+    """
     try:
-        width, height = float(row["width"]), float(row["height"])
+        width, height = (float(row[name]) if sized else np.inf for name in ("width", "height"))
         boxes = pixel_boxes(row, form)
         corners = [[float(value) for value in box] for box in boxes]
     except (KeyError, TypeError, ValueError):

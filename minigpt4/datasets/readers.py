@@ -71,6 +71,13 @@ READERS: dict[str, Reader] = {
     "questions": Reader(
         code="questions:read_questions", options=("join", "labels", "images", "type")
     ),
+    "refer": Reader(
+        code="refer:read_refer", takes="folder", options=("dataset", "splitBy"), splits=True
+    ),
+    "visual_genome": Reader(
+        code="visual_genome:read_regions", takes="folder", options=("below_area",)
+    ),
+    "ocr_vqa": Reader(code="ocr_vqa:read_ocr_vqa", splits=True),
 }
 """Formats by the name that ``build_info.reader`` gives; a file's ending is a name too."""
 
