@@ -10,6 +10,7 @@ from typing import Any
 from minigpt4.common.boxes import GRID, Box, compute_iou, iou, parse_boxes
 from minigpt4.common.metrics import mean, percent
 from minigpt4.datasets.grounding import boxes_of
+from minigpt4.scoring.calibration import calibration
 from minigpt4.scoring.intervals import Bootstrap
 from minigpt4.scoring.lines import with_interval
 from minigpt4.scoring.prediction import Prediction
@@ -69,7 +70,8 @@ def score_refer(
     Returns:
         Shares (0 to 1) and counts: ``accuracy`` (IoU of at least 0.5), ``accuracy_75``,
         ``mean_iou`` (a miss counts 0), ``correct``, ``count``, ``unparsed`` (answers without a
-        box), ``unfinished`` (cut at the length limit), ``original_protocol`` and ``intervals``.
+        box), ``unfinished`` (cut at the length limit), ``mean_steps``, ``calibration`` (of the
+        whole answer's probability), ``original_protocol`` and ``intervals``.
     """
     overlaps = [overlap(each) for each in predictions]
     right = [value >= IOU for value in overlaps]
@@ -86,6 +88,8 @@ def score_refer(
         "count": len(predictions),
         "unparsed": sum(not can_read(each) for each in predictions),
         "unfinished": sum(not each.finished for each in predictions),
+        "mean_steps": mean([each.steps for each in predictions if each.steps]),
+        "calibration": calibration([each.probability for each in predictions], right),
         "original_protocol": original_protocol(predictions),
         "intervals": {name: each for name, each in intervals.items() if each is not None},
     }
