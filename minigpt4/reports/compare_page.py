@@ -27,7 +27,7 @@ from minigpt4.scoring.comparison import (
 
 MAX_CARDS = 400
 """Samples of a gallery: what changed comes first, then what no run answers rightly."""
-_FIGURES_ABREAST = 5
+_FIGURES_ABREAST = 4
 _CARDS: Mapping[str, Callable[..., Card]] = {
     "vqa": vqa_card,
     "detection": detection_card,

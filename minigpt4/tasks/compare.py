@@ -92,6 +92,7 @@ def _write(comparison: Comparison, folder: Path) -> dict[str, Path]:
     write_text(files["markdown"], compare_text.markdown(comparison.parts))
     write_json(files["json"], [compare_text.as_json(each) for each in comparison.parts])
     write_page(files["report"], comparison.parts)
+    logger.info("Written: %s", ", ".join(map(str, files.values())))
     return files
 
 
@@ -120,6 +121,8 @@ def _files(paths: Sequence[Path]) -> tuple[dict[str, list[Path]], list[str]]:
 
 
 def _entries(path: Path) -> dict[str, Path]:
+    if not path.exists():
+        raise DataError(f"There is no file or folder {path}: name an evaluation's run.save_path.")
     if not path.is_dir():
         return {entry_of(path): path}
     files = sorted(path.glob(predictions_path(path, "*").name))
@@ -144,9 +147,6 @@ def _compare(name: str, paths: Sequence[Path]) -> DataComparison:
         _check_same_data(runs[0], each)
     _align(runs)
     options, notes = _score_options(runs)
-    shared = next((each.run["overlap"] for each in runs if each.run.get("overlap")), None)
-    if shared is not None:
-        notes.append(statement(shared))
     kind = get_kind(runs[0].run["kind"])
     scored = [
         score_run(
@@ -161,7 +161,7 @@ def _compare(name: str, paths: Sequence[Path]) -> DataComparison:
         options=options,
         runs=scored,
         pairs=[compare_pair(scored[0], each) for each in scored[1:]],
-        notes=notes,
+        notes=[*notes, *_notes(runs)],
     )
 
 
@@ -251,19 +251,40 @@ def _align(runs: Sequence[_Run]) -> None:
 
 
 def _score_options(runs: Sequence[_Run]) -> tuple[ScoreOptions, list[str]]:
-    """The first run's way of scoring, for all; a note where another's differs."""
+    """The way of scoring of the first run that names one, for all; a note where another differs."""
     known = {each.name for each in dataclasses.fields(ScoreOptions)}
-    given = [dict(each.run.get("score_options") or {}) for each in runs]
-    options = ScoreOptions(**{name: given[0][name] for name in known & given[0].keys()})
-    notes = [f"{each.name} saw every picture blanked." for each in runs if each.run.get("blank")]
-    for each, own in zip(runs[1:], given[1:], strict=True):
-        changed = {
-            name: own[name] for name in known & own.keys() if own[name] != given[0].get(name)
-        }
-        if changed and given[0]:
+    given = {each.name: each.run["score_options"] for each in runs if each.run.get("score_options")}
+    if not given:
+        return ScoreOptions(), []
+    (leader, chosen), *others = given.items()
+    options = ScoreOptions(**{name: chosen[name] for name in known & chosen.keys()})
+    notes = []
+    for other, own in others:
+        changed = {name: own[name] for name in known & own.keys() if own[name] != chosen.get(name)}
+        if changed:
             said = ", ".join(f"{name} {value}" for name, value in sorted(changed.items()))
             notes.append(
-                f"{each.name} was scored with {said} when it was made; here all runs are scored "
-                f"as {runs[0].name} was."
+                f"{other} was scored with {said} when it was made; here all runs are scored as "
+                f"{leader} was."
             )
     return options, notes
+
+
+def _notes(runs: Sequence[_Run]) -> list[str]:
+    """What makes a comparison less than even, and what the data share with training."""
+    notes = [f"{each.name} saw every picture blanked." for each in runs if each.run.get("blank")]
+    # Answers that have a label's probability but none of boxes come from an older version.
+    boxes = {
+        each.name: any("box_0" in made.probabilities for made in each.predictions)
+        for each in runs
+        if any("label" in made.probabilities for made in each.predictions)
+    }
+    if any(boxes.values()):
+        notes += [
+            f"{name} holds no probabilities of boxes, so its boxes are scored by their label "
+            "alone; answer again with this version for an even comparison."
+            for name, there in boxes.items()
+            if not there
+        ]
+    shared = next((each.run["overlap"] for each in runs if each.run.get("overlap")), None)
+    return notes if shared is None else [*notes, statement(shared)]

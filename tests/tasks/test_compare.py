@@ -226,6 +226,9 @@ def test_folders_with_nothing_in_common_are_refused(tmp_path):
     (tmp_path / "c").mkdir()
     with pytest.raises(DataError, match="holds no file of predictions"):
         compare([tmp_path / "a", tmp_path / "c"])
+    for missing in ("nowhere", "nowhere.jsonl"):
+        with pytest.raises(DataError, match=f"There is no file .*{missing}"):
+            compare([tmp_path / "a", tmp_path / missing])
 
 
 def test_runs_of_one_folder_are_told_apart_by_their_checkpoints(tmp_path):
@@ -243,6 +246,27 @@ def test_all_are_scored_as_the_first_and_it_says_so(runs, tmp_path):
     assert found.options.resamples == 200
     assert "khác saw every picture blanked." in found.notes
     assert any("resamples 50, score constant" in note for note in found.notes)
+
+
+def test_a_run_that_does_not_say_how_it_was_scored_is_scored_as_the_others(runs, tmp_path):
+    old = write(tmp_path / "cũ", asked(TRUE), score_options=None)
+    (found,) = compare([old, runs[0]]).parts
+    assert found.options.resamples == 200
+    assert not found.notes
+
+
+def test_a_file_without_probabilities_of_boxes_is_pointed_out(tmp_path):
+    shared = {"name": "mvtec_ad", "kind": "detection"}
+    made = parts_of(BOX, ["defect"] * 8)
+    old = write(tmp_path / "old", made, **shared)
+    (found,) = compare([old, write(tmp_path / "older", made, **shared)]).parts
+    assert not found.notes
+    scored = [
+        dataclasses.replace(each, probabilities={"label": 0.9, "box_0": 0.5}) for each in made
+    ]
+    (found,) = compare([old, write(tmp_path / "new", scored, **shared)]).parts
+    assert [note.split()[0] for note in found.notes] == ["old"]
+    assert "no probabilities of boxes" in found.notes[0]
 
 
 def test_older_files_and_blanked_runs_name_no_pictures(runs, tmp_path):
@@ -280,11 +304,8 @@ def test_files_in_three_forms(runs, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "compare.md", "compare.json", "compare.html",
     }  # fmt: skip
-    text, markdown, page = (
-        render_text(comparison),
-        comparison.files["markdown"].read_text("utf-8"),
-        comparison.files["report"].read_text("utf-8"),
-    )
+    text = render_text(comparison)
+    markdown, page = (comparison.files[each].read_text("utf-8") for each in ("markdown", "report"))
     for each in (text, markdown, page):
         assert "trước" in each
         assert "đẹp" in each
