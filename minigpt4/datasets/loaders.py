@@ -5,22 +5,36 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from minigpt4.common.errors import UserError
 from minigpt4.datasets.base import Draw, RecordDataset
 from minigpt4.datasets.collate import collate
 from minigpt4.datasets.sampling import MixedBatchSampler, MixedDraw
-from minigpt4.datasets.schema import Batch
+from minigpt4.datasets.schema import Batch, Sample
+from minigpt4.datasets.streams.dataset import StreamDataset
+from minigpt4.datasets.streams.shards import Pair
 
 logger = logging.getLogger(__name__)
 
 _MOST_WORKERS = 8
 _PREFETCH = 4
+_MOST_WARNINGS = 20
+"""Unusable samples that are named, of each data set; further ones are only counted."""
+
+TrainingSet: TypeAlias = RecordDataset | StreamDataset
+
+
+class StreamDraw(NamedTuple):
+    """One sample of a stream, read by the process that trains."""
+
+    dataset: int
+    pair: Pair
 
 
 class _Batches(Dataset[Batch]):
@@ -30,16 +44,58 @@ class _Batches(Dataset[Batch]):
     traceback; it is handed over as a value instead and raised there.
     """
 
-    def __init__(self, datasets: Sequence[RecordDataset]) -> None:
+    def __init__(self, datasets: Sequence[TrainingSet]) -> None:
         self._datasets = list(datasets)
 
-    def __getitems__(self, draws: Sequence[MixedDraw]) -> Batch | UserError:
+    def __getitems__(
+        self, draws: Sequence[MixedDraw | StreamDraw] | UserError
+    ) -> Batch | UserError:
+        if isinstance(draws, UserError):
+            return draws
         try:
-            batch = collate([self._datasets[d.dataset][Draw(d.row, d.salt)] for d in draws])
-            batch["dataset"] = self._datasets[draws[0].dataset].name
-            return batch
+            batch = collate(self._samples(draws))
         except UserError as error:
             return error
+        batch["dataset"] = self._datasets[draws[0].dataset].name
+        return batch
+
+    def _samples(self, draws: Sequence[MixedDraw | StreamDraw]) -> list[Sample]:
+        dataset = self._datasets[draws[0].dataset]
+        if isinstance(dataset, StreamDataset):
+            return dataset.samples([draw.pair for draw in draws if isinstance(draw, StreamDraw)])
+        return [dataset[Draw(d.row, d.salt)] for d in draws if isinstance(d, MixedDraw)]
+
+
+class _Feeder(Sampler[Any]):
+    """Puts raw samples in the place of a stream's positions, in the process that trains.
+
+    So every sample of a stream is read once, however many workers decode them.
+    """
+
+    def __init__(
+        self, sampler: MixedBatchSampler, datasets: Sequence[TrainingSet], *, world_size: int
+    ) -> None:
+        self._sampler = sampler
+        self._datasets = datasets
+        self._world_size = world_size
+
+    def __len__(self) -> int:
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Any]:
+        for draws in self._sampler:
+            number = draws[0].dataset
+            dataset = self._datasets[number]
+            if not isinstance(dataset, StreamDataset):
+                yield draws
+                continue
+            try:
+                yield [
+                    StreamDraw(number, dataset.pair(draw.row, stride=self._world_size))
+                    for draw in draws
+                ]
+            except UserError as error:
+                yield error  # to be raised where its batch would have come
 
 
 class BatchLoader(DataLoader[Batch]):
@@ -51,18 +107,41 @@ class BatchLoader(DataLoader[Batch]):
         Raises:
             UserError: The mistake that a data set found while reading.
         """
-        broken: set[str] = set()
+        tally = _Tally()
         for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
-            for meta in batch["meta"]:
-                for reason in meta.get("skipped", ()):
-                    if reason not in broken:
-                        logger.warning("%s The next sample is used (on_broken: skip).", reason)
-                        broken.add(reason)
+            tally.add(batch)
             yield batch
-        if broken:
-            logger.warning("%d pictures could not be read and were replaced", len(broken))
+        tally.report()
+
+
+class _Tally:
+    """What could not be used: the first of each data set are named, all are counted."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, set[str]] = {}
+        self._replaced: Counter[str] = Counter()
+        self._boxes: Counter[str] = Counter()
+
+    def add(self, batch: Batch) -> None:
+        name = batch.get("dataset", "")
+        for meta in batch["meta"]:
+            self._boxes[name] += meta.get("unusable_boxes", 0)
+            for reason in meta.get("skipped", ()):
+                named = self._named.setdefault(name, set())
+                self._replaced[name] += 1
+                if reason not in named and len(named) < _MOST_WARNINGS:
+                    named.add(reason)
+                    logger.warning("%s Another sample is used.", reason)
+                    if len(named) == _MOST_WARNINGS:
+                        logger.warning("%s: further ones are only counted", name)
+
+    def report(self) -> None:
+        for name, count in self._replaced.items():
+            logger.warning("%s: others stood in for unusable samples %d times", name, count)
+        for name, count in (+self._boxes).items():
+            logger.warning("%s: %d boxes could not be used and were left out", name, count)
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -85,10 +164,10 @@ def worker_count(asked: int) -> int:
 
 
 def train_loader(
-    datasets: Sequence[RecordDataset],
+    datasets: Sequence[TrainingSet],
     *,
     batch_sizes: Sequence[int],
-    ratios: Sequence[float],
+    odds: Sequence[float],
     seed: int,
     num_steps: int,
     start_step: int = 0,
@@ -97,12 +176,12 @@ def train_loader(
     world_size: int = 1,
     pin_memory: bool = False,
 ) -> BatchLoader:
-    """Mix data sets by ratio; see ``MixedBatchSampler``.
+    """Mix data sets and streams; see ``MixedBatchSampler``.
 
     Args:
         datasets: Opened for training.
         batch_sizes: Samples per step and process, of each data set.
-        ratios: Odds of each data set at a step.
+        odds: Odds of each data set at a step; see ``step_odds``.
         seed: Seed of the order.
         num_steps: Batches to give.
         start_step: Batches that the same run gave before.
@@ -112,16 +191,17 @@ def train_loader(
         pin_memory: For copies to CUDA.
     """
     sampler = MixedBatchSampler(
-        [len(dataset) for dataset in datasets],
+        [None if isinstance(each, StreamDataset) else len(each) for each in datasets],
         batch_sizes=batch_sizes,
-        ratios=ratios,
+        odds=odds,
         seed=seed,
         num_steps=num_steps,
         start_step=start_step,
         rank=rank,
         world_size=world_size,
     )
-    return _loader(datasets, sampler, num_workers=num_workers, pin_memory=pin_memory)
+    batches = _Feeder(sampler, datasets, world_size=world_size)
+    return _loader(datasets, batches, num_workers=num_workers, pin_memory=pin_memory)
 
 
 def eval_loader(
@@ -150,7 +230,7 @@ def eval_loader(
 
 
 def _loader(
-    datasets: Sequence[RecordDataset], batches: Any, *, num_workers: int, pin_memory: bool
+    datasets: Sequence[TrainingSet], batches: Any, *, num_workers: int, pin_memory: bool
 ) -> BatchLoader:
     workers = worker_count(num_workers)
     return BatchLoader(

@@ -16,7 +16,11 @@ _CHUNK = 4096
 
 
 class MixedDraw(NamedTuple):
-    """One sample of one of several data sets; ``salt`` is the pass over that data set."""
+    """One sample of one of several data sets.
+
+    ``row`` is its index and ``salt`` the pass over that data set; of a stream, ``row`` is the
+    position and there are no passes.
+    """
 
     dataset: int
     row: int
@@ -24,15 +28,19 @@ class MixedDraw(NamedTuple):
 
 
 class MixedBatchSampler(Sampler[list[MixedDraw]]):
-    """Batches from several data sets, one data set a step, chosen with odds ``ratios``.
+    """Batches from several data sets, one data set a step, chosen with odds ``odds``.
 
-    Each data set is gone through in a shuffled order of its own, reshuffled every pass; a step
-    takes the next ``world_size * batch_size`` of it and this process its share of them.
+    A step is of the same data set in all processes, so that none of them waits for another's
+    longer sequences. A data set with an index is gone through in a shuffled order of its own,
+    reshuffled every pass; of a stream, whose order is its own affair, positions are counted up.
+    A step takes the next ``world_size * batch_size`` of it and this process its share of them: of
+    a stream those whose position leaves ``rank`` when divided by ``world_size``, for the same
+    lanes then always belong to the same process.
 
     Args:
-        sizes: Samples of each data set.
+        sizes: Samples of each data set; None for a stream.
         batch_sizes: Samples per step and process, of each data set.
-        ratios: Weight of each data set.
+        odds: Weight of each data set at a step; see ``step_odds``.
         seed: Seed of choice and order.
         num_steps: Steps to give.
         start_step: Steps of the same run that came before.
@@ -40,30 +48,30 @@ class MixedBatchSampler(Sampler[list[MixedDraw]]):
         world_size: Number of processes.
 
     Raises:
-        ValueError: An empty data set, a batch size below 1, or no positive ratio.
+        ValueError: An empty data set, a batch size below 1, or no positive weight.
     """
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[int | None],
         *,
         batch_sizes: Sequence[int],
-        ratios: Sequence[float],
+        odds: Sequence[float],
         seed: int,
         num_steps: int,
         start_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if not sizes or min(sizes) < 1 or min(batch_sizes) < 1:
+        if not sizes or any(size == 0 for size in sizes) or min(batch_sizes) < 1:
             raise ValueError(f"data sets of {list(sizes)} in batches of {list(batch_sizes)}")
-        if min(ratios) < 0 or sum(ratios) <= 0:
-            raise ValueError(f"sample ratios must be positive, not {list(ratios)}")
-        if not len(sizes) == len(batch_sizes) == len(ratios):
-            raise ValueError("one batch size and one ratio per data set")
+        if min(odds) < 0 or sum(odds) <= 0:
+            raise ValueError(f"sample ratios must be positive, not {list(odds)}")
+        if not len(sizes) == len(batch_sizes) == len(odds):
+            raise ValueError("one batch size and one sample ratio per data set")
         self._sizes = list(sizes)
         self._batch_sizes = list(batch_sizes)
-        self._edges = np.cumsum(np.asarray(ratios, dtype=np.float64) / sum(ratios))
+        self._edges = np.cumsum(np.asarray(odds, dtype=np.float64) / sum(odds))
         self._seed = seed
         self._num_steps = num_steps
         self._start_step = start_step
@@ -95,15 +103,21 @@ class MixedBatchSampler(Sampler[list[MixedDraw]]):
 
     def _batch(self, dataset: int, turn: int) -> list[MixedDraw]:
         size = self._batch_sizes[dataset]
-        first = (turn * self._world_size + self._rank) * size
-        return [self._draw(dataset, position) for position in range(first, first + size)]
+        begin = turn * self._world_size * size
+        total = self._sizes[dataset]
+        if total is None:
+            end = begin + self._world_size * size
+            positions = range(begin + self._rank, end, self._world_size)
+            return [MixedDraw(dataset, position, 0) for position in positions]
+        first = begin + self._rank * size
+        return [self._draw(dataset, total, position) for position in range(first, first + size)]
 
-    def _draw(self, dataset: int, position: int) -> MixedDraw:
-        salt, place = divmod(position, self._sizes[dataset])
+    def _draw(self, dataset: int, total: int, position: int) -> MixedDraw:
+        salt, place = divmod(position, total)
         known = self._orders.get(dataset)
         if known is None or known[0] != salt:
             rng = np.random.default_rng([self._seed, dataset, salt])
-            known = (salt, rng.permutation(self._sizes[dataset]))
+            known = (salt, rng.permutation(total))
             self._orders[dataset] = known
         return MixedDraw(dataset, int(known[1][place]), salt)
 
@@ -117,6 +131,34 @@ def uniform(seed: int, counters: np.ndarray) -> np.ndarray:
         bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         bits ^= bits >> np.uint64(31)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def step_odds(
+    ratios: Sequence[float], batch_sizes: Sequence[int], mixing: str = "samples"
+) -> list[float]:
+    """Odds of each data set at a step.
+
+    Args:
+        ratios: ``sample_ratio`` of each data set.
+        batch_sizes: Samples per step, of each data set.
+        mixing: ``samples``: their share of the samples follows the ratios; ``steps``: their share
+            of the steps does, as in the original, so that larger batches weigh more.
+    """
+    if mixing == "steps":
+        return list(ratios)
+    return [ratio / size for ratio, size in zip(ratios, batch_sizes, strict=True)]
+
+
+def describe_mixture(
+    names: Sequence[str], odds: Sequence[float], batch_sizes: Sequence[int]
+) -> str:
+    """Each data set's share of samples and of steps, in words."""
+    samples = [weight * size for weight, size in zip(odds, batch_sizes, strict=True)]
+    return ", ".join(
+        f"{name} {100 * part / sum(samples):.1f} % of samples "
+        f"({100 * weight / sum(odds):.1f} % of steps)"
+        for name, part, weight in zip(names, samples, odds, strict=True)
+    )
 
 
 def one_pass_steps(sizes: Sequence[int], batch_sizes: Sequence[int], *, world_size: int = 1) -> int:

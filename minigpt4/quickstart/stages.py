@@ -102,7 +102,7 @@ def _encode(settings: QuickSettings) -> None:
         data = open_eval_data(settings.eval_config(task, PRETRAINED), task.name)
         train = settings.train_config(task)
         for split in ImageTextPretrainTask().build_datasets(train, ["train"]):
-            paths += split.dataset.image_paths()
+            paths += split.records.image_paths()
         paths += data.dataset.image_paths()
     cache.build(paths, model.encode_image_features, processor, batch_size=16)
 

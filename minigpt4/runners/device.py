@@ -40,21 +40,18 @@ def choose_precision(device: torch.device, *, amp: bool) -> Precision:
     return Precision(mixed="no", reason=f"this {device.type} gains nothing from mixed precision")
 
 
-def build_accelerator(run: RunSettings, *, unused: bool = False) -> tuple[Accelerator, Precision]:
+def build_accelerator(run: RunSettings) -> tuple[Accelerator, Precision]:
     """Accelerate on the device of ``run``, one process a launcher's rank.
 
     The gradient is accumulated by the runner itself, so accelerate's own division stays at 1.
 
     Args:
         run: ``device`` and ``amp`` are looked at.
-        unused: Some batches leave trained parameters without a gradient (a projection, when there
-            are no pictures), which several processes must know.
     Raises:
         ResourceError: The device does not exist.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedDataParallelKwargs
 
     device = check_device(run.device)
     precision = choose_precision(device, amp=run.amp)
@@ -62,11 +59,7 @@ def build_accelerator(run: RunSettings, *, unused: bool = False) -> tuple[Accele
         torch.cuda.set_device(device)
     # Accelerate keeps one state a process and refuses another precision; runs follow one another.
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision=precision.mixed,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
-    )
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision.mixed)
     return accelerator, precision
 
 

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.common.settings import RunSettings
+from minigpt4.datasets.streams.dataset import StreamDataset
 
 if TYPE_CHECKING:
     from minigpt4.datasets.features import BuildReport
+    from minigpt4.datasets.schema import Sample
     from minigpt4.tasks.image_text_pretrain import Split
 
 logger = logging.getLogger(__name__)
@@ -28,9 +30,10 @@ def cache_features(run: RunSettings, model: Any, splits: list[Split]) -> None:
     Args:
         run: ``feature_cache`` says where the features are kept, ``num_workers`` how many read.
         model: Its encoder is frozen.
-        splits: Data sets to switch over; those that share an image processor share a cache.
+        splits: Data sets to switch over; those that share an image processor share a cache, and
+            streams, whose pictures are not kept, go on without one.
     Raises:
-        ConfigError: The encoder trains, so that its outputs change.
+        ConfigError: The encoder trains, so that its outputs change, or there are only streams.
         DataError: A picture of a data set that is not to skip such cannot be read.
         ResourceError: The features do not fit.
     """
@@ -43,7 +46,7 @@ def cache_features(run: RunSettings, model: Any, splits: list[Split]) -> None:
             "set run.feature_cache=off."
         )
     groups: dict[str, list[Split]] = defaultdict(list)
-    for each in splits:
+    for each in _with_an_index(splits):
         groups[_processor(each).fingerprint()].append(each)
     model.eval()
     for fingerprint, members in groups.items():
@@ -54,7 +57,7 @@ def cache_features(run: RunSettings, model: Any, splits: list[Split]) -> None:
             processor_fingerprint=fingerprint,
         )
         report = cache.build(
-            [path for each in members for path in each.dataset.image_paths()],
+            [path for each in members for path in each.records.image_paths()],
             model.encode_image_features,
             _processor(members[0]),
             num_workers=worker_count(run.num_workers),
@@ -62,7 +65,19 @@ def cache_features(run: RunSettings, model: Any, splits: list[Split]) -> None:
         _check_broken(report, members)
         if report.mode != "off":
             for each in members:
-                each.dataset.use_features(cache)
+                each.records.use_features(cache)
+
+
+def _with_an_index(splits: list[Split]) -> list[Split]:
+    streams = list(dict.fromkeys(each.name for each in splits if each.is_stream))
+    if len(streams) == len(splits):
+        raise ConfigError(
+            "run.feature_cache keeps the features of pictures that are seen again and again, and "
+            "only streams of shards are configured, which are not: set run.feature_cache=off."
+        )
+    if streams:
+        logger.info("streams are encoded as they come, without a cache: %s", ", ".join(streams))
+    return [each for each in splits if not each.is_stream]
 
 
 def fit_statistics(model: Any, splits: list[Split]) -> None:
@@ -80,20 +95,28 @@ def fit_statistics(model: Any, splits: list[Split]) -> None:
 
 
 def _features_of(model: Any, splits: list[Split]) -> Iterator[Tensor]:
-    """Features (B, N, D) of samples spread over all data sets."""
+    """Features (B, N, D) of samples spread over all data sets; of streams, their beginning."""
     from minigpt4.datasets.collate import collate
 
     share = max(1, _STATISTICS_PICTURES // len(splits))
     for each in splits:
-        stride = max(1, len(each.dataset) // share)
-        indices = range(0, len(each.dataset), stride)
-        for start in range(0, len(indices), _CHUNK):
-            batch = collate([each.dataset[index] for index in indices[start : start + _CHUNK]])
+        for samples in _chunks(each, share):
+            batch = collate(samples)
             if "image_features" in batch:
                 yield batch["image_features"]
             elif "image" in batch:
                 pixels = batch["image"]
                 yield model.encode_image_features(pixels.flatten(0, -4))
+
+
+def _chunks(split: Split, count: int) -> Iterator[list[Sample]]:
+    dataset = split.dataset
+    if isinstance(dataset, StreamDataset):
+        yield from dataset.preview(count, batch_size=_CHUNK)
+        return
+    indices = range(0, len(dataset), max(1, len(dataset) // count))
+    for start in range(0, len(indices), _CHUNK):
+        yield [dataset[index] for index in indices[start : start + _CHUNK]]
 
 
 def _processor(split: Split) -> Any:
@@ -104,9 +127,9 @@ def _check_broken(report: BuildReport, splits: list[Split]) -> None:
     if not report.broken:
         return
     for each in splits:
-        if each.dataset.spec.on_broken == "skip":
+        if each.records.spec.on_broken == "skip":
             continue
-        broken = [path for path in each.dataset.image_paths() if path in report.broken]
+        broken = [path for path in each.records.image_paths() if path in report.broken]
         if broken:
             raise DataError(
                 f"{each.name}: {len(broken)} pictures cannot be read, the first because "

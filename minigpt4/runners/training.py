@@ -54,8 +54,7 @@ def run_training(cfg: Config) -> TrainResult:
     train = task.build_datasets(cfg, run.train_splits)
     valid = task.build_datasets(cfg, run.valid_splits) if run.valid_splits else []
     test = task.build_datasets(cfg, run.test_splits) if run.test_splits else []
-    text_only = any(each.dataset.spec.image is None for each in train)
-    accelerator, precision = build_accelerator(run, unused=text_only)
+    accelerator, precision = build_accelerator(run)
     share: dict[str, Any] = {
         "rank": accelerator.process_index,
         "world_size": accelerator.num_processes,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from minigpt4.common.config import Config
     from minigpt4.datasets.base import RecordDataset
+    from minigpt4.datasets.streams.dataset import StreamDataset
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,31 @@ class Split:
 
     name: str
     split: str
-    dataset: RecordDataset
+    dataset: RecordDataset | StreamDataset
     settings: DatasetSettings
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether samples only come in the order of a stream of shards."""
+        from minigpt4.datasets.streams.dataset import StreamDataset
+
+        return isinstance(self.dataset, StreamDataset)
+
+    @property
+    def records(self) -> RecordDataset:
+        """The data set, for what needs an index.
+
+        Raises:
+            ConfigError: It is a stream.
+        """
+        from minigpt4.datasets.base import RecordDataset
+
+        if not isinstance(self.dataset, RecordDataset):
+            raise ConfigError(
+                f"{self.name} is a stream of shards, which can only be trained on: take its split "
+                f"{self.split} out of run.valid_splits and run.test_splits."
+            )
+        return self.dataset
 
     @property
     def kind(self) -> str | None:
@@ -42,7 +66,7 @@ class Split:
 
         if isinstance(self.dataset, VQADataset):
             return "vqa"
-        return "detection" if self.dataset.spec.task == "detection" else None
+        return "detection" if self.records.spec.task == "detection" else None
 
 
 @registry.register_task("image_text_pretrain")
@@ -54,13 +78,15 @@ class ImageTextPretrainTask(BaseTask):
         return registry.get_model_class(cfg.model().arch).from_config(cfg.model_cfg, device)
 
     def build_datasets(self, cfg: Config, splits: list[str]) -> list[Split]:
-        """Open the named splits of every data set.
+        """Open the named splits of every data set; of a stream only ``train``.
 
         Raises:
-            ConfigError: Section ``datasets`` is empty.
+            ConfigError: Section ``datasets`` is empty, or has only streams where another split is
+                asked for.
             DataError: Annotations or pictures are missing or broken.
         """
         from minigpt4.datasets.builders import make_builder
+        from minigpt4.datasets.streams.builder import StreamBuilder
 
         if not cfg.dataset_names:
             raise ConfigError("The configuration has no section datasets: name one to train on.")
@@ -69,8 +95,17 @@ class ImageTextPretrainTask(BaseTask):
             settings = cfg.dataset(name)
             builder = make_builder(name, settings, seed=cfg.run().seed)
             for split in splits:
+                if split != "train" and isinstance(builder, StreamBuilder):
+                    logger.info("%s is a stream of shards: it has no split %s", name, split)
+                    continue
                 dataset = builder.build_split(split)
                 opened.append(Split(name=name, split=split, dataset=dataset, settings=settings))
+        if not opened:
+            raise ConfigError(
+                f"only streams of shards are configured, which have no split {', '.join(splits)}: "
+                "leave run.valid_splits and run.test_splits empty, or add a data set with an "
+                "annotation file."
+            )
         return opened
 
     def training_data(
@@ -94,12 +129,17 @@ class ImageTextPretrainTask(BaseTask):
             pin_memory: For copies to CUDA.
         """
         from minigpt4.datasets.loaders import train_loader
-        from minigpt4.datasets.sampling import one_pass_steps
+        from minigpt4.datasets.sampling import describe_mixture, one_pass_steps, step_odds
 
         datasets = [each.dataset for each in train]
         batch_sizes = [each.settings.batch_size for each in train]
+        ratios = [each.settings.sample_ratio for each in train]
+        odds = step_odds(ratios, batch_sizes, run.mixing)
+        if len(train) > 1:
+            names = [each.name for each in train]
+            logger.info("mixing: %s", describe_mixture(names, odds, batch_sizes))
         iters = run.iters_per_epoch or one_pass_steps(
-            [len(dataset) for dataset in datasets], batch_sizes, world_size=world_size
+            [_one_pass(dataset) for dataset in datasets], batch_sizes, world_size=world_size
         )
 
         def train_batches(epoch: int, first: int) -> Iterator[Batch]:
@@ -107,7 +147,7 @@ class ImageTextPretrainTask(BaseTask):
                 train_loader(
                     datasets,
                     batch_sizes=batch_sizes,
-                    ratios=[each.settings.sample_ratio for each in train],
+                    odds=odds,
                     seed=run.seed,
                     num_steps=iters - first,
                     start_step=epoch * iters + first,
@@ -143,9 +183,9 @@ class ImageTextPretrainTask(BaseTask):
 
         def batches() -> Iterator[Batch | None]:
             for each in splits:
-                size, count = each.settings.batch_size, len(each.dataset)
+                size, count = each.settings.batch_size, len(each.records)
                 loader = eval_loader(
-                    each.dataset,
+                    each.records,
                     batch_size=size,
                     num_workers=run.num_workers,
                     indices=range(rank, count, world_size),
@@ -156,7 +196,7 @@ class ImageTextPretrainTask(BaseTask):
                 yield from [None] * (_batches(count, size, world_size) - len(loader))
 
         iters = sum(
-            _batches(len(each.dataset), each.settings.batch_size, world_size) for each in splits
+            _batches(len(each.records), each.settings.batch_size, world_size) for each in splits
         )
         return EvaluationData(iters=iters, batches=batches, source=splits)
 
@@ -173,11 +213,11 @@ class ImageTextPretrainTask(BaseTask):
                 continue
             metrics = evaluate_dataset(
                 model,
-                each.dataset,
+                each.records,
                 each.kind,
                 each.settings.batch_size,
                 _ANSWER_TOKENS[each.kind],
-                indices=range(rank(), len(each.dataset), world_size()),
+                indices=range(rank(), len(each.records), world_size()),
                 gather=gather_object if world_size() > 1 else None,
             )
             name = PRIMARY_METRIC[each.kind]
@@ -190,6 +230,12 @@ class ImageTextPretrainTask(BaseTask):
         metrics = [value for name, value in figures.items() if name != "loss"]
         mean = sum(metrics) / len(metrics) if metrics else 0.0
         return [mean, -figures["loss"]]
+
+
+def _one_pass(dataset: RecordDataset | StreamDataset) -> int:
+    from minigpt4.datasets.base import RecordDataset
+
+    return len(dataset) if isinstance(dataset, RecordDataset) else dataset.one_pass()
 
 
 def _batches(count: int, batch_size: int, world_size: int) -> int:

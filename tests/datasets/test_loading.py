@@ -73,7 +73,7 @@ class TestCollate:
 
 def sampler(sizes=(10, 7), batch_sizes=(2, 3), ratios=(3, 1), **kwargs):
     settings = {"seed": 1, "num_steps": 40} | kwargs
-    return MixedBatchSampler(list(sizes), batch_sizes=batch_sizes, ratios=ratios, **settings)
+    return MixedBatchSampler(list(sizes), batch_sizes=batch_sizes, odds=ratios, **settings)
 
 
 class TestSampler:
@@ -132,7 +132,7 @@ def mixture(vivqa, mvtec):
 
 
 def seen(datasets, **kwargs):
-    settings = {"batch_sizes": [2, 3, 2], "ratios": [1, 1, 1], "seed": 3, "num_steps": 12} | kwargs
+    settings = {"batch_sizes": [2, 3, 2], "odds": [1, 1, 1], "seed": 3, "num_steps": 12} | kwargs
     return [
         (b["dataset"], b["sample_id"], b["instruction_input"], b["answer"])
         for b in train_loader(datasets, **settings)
@@ -166,13 +166,13 @@ class TestLoaders:
     def test_skipped_pictures_are_counted_whoever_read_them(self, vivqa, caplog):
         dataset = open_train("vivqa", vivqa / "train.csv", vivqa / "images", on_broken="skip")
         (vivqa / "images/000000000003.jpg").write_bytes(b"no")
-        kwargs = {"batch_sizes": [4], "ratios": [1], "seed": 0, "num_steps": 6, "num_workers": 1}
+        kwargs = {"batch_sizes": [4], "odds": [1], "seed": 0, "num_steps": 6, "num_workers": 1}
         batches = list(train_loader([dataset], **kwargs))
         assert all(len(batch["sample_id"]) == 4 for batch in batches)
         assert "3-3" not in {name for batch in batches for name in batch["sample_id"]}
         lines = [record.getMessage() for record in caplog.records]
         assert sum("000000000003.jpg" in line for line in lines) == 1
-        assert "1 pictures could not be read and were replaced" in lines
+        assert any("others stood in for unusable samples" in line for line in lines)
 
     def test_evaluation_sees_every_sample_once_in_order(self, vivqa):
         dataset = open_train("vivqa", vivqa / "train.csv", vivqa / "images")

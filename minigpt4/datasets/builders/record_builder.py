@@ -14,6 +14,7 @@ from minigpt4.datasets.caption import CaptionDataset
 from minigpt4.datasets.conversation import ConversationDataset
 from minigpt4.datasets.grounding import GroundingDataset
 from minigpt4.datasets.spec import annotation_paths
+from minigpt4.datasets.streams.builder import STREAM_KINDS, StreamBuilder
 from minigpt4.datasets.vqa import VQADataset
 
 KINDS: dict[str, type[RecordDataset]] = {
@@ -48,7 +49,8 @@ def dataset_class(kind: str, *, name: str) -> type[RecordDataset]:
         ConfigError: There is no such kind.
     """
     if kind not in KINDS:
-        raise ConfigError(f"datasets.{name}.kind: {unknown_name('kind of data set', kind, KINDS)}")
+        known = [*KINDS, *STREAM_KINDS]
+        raise ConfigError(f"datasets.{name}.kind: {unknown_name('kind of data set', kind, known)}")
     return KINDS[kind]
 
 
@@ -141,7 +143,9 @@ class MVTECADBuilder(RecordBuilder):
     kind = "detection"
 
 
-def make_builder(name: str, settings: DatasetSettings, *, seed: int = 42) -> RecordBuilder:
+def make_builder(
+    name: str, settings: DatasetSettings, *, seed: int = 42
+) -> RecordBuilder | StreamBuilder:
     """The registered builder of a name, or one of the entry's own ``kind``.
 
     Raises:
@@ -150,9 +154,12 @@ def make_builder(name: str, settings: DatasetSettings, *, seed: int = 42) -> Rec
     if name in registry.names("builder"):
         builder: RecordBuilder = registry.get_builder_class(name)(settings, name=name, seed=seed)
         return builder
+    if settings.kind in STREAM_KINDS:
+        return StreamBuilder(settings, name=name, seed=seed)
     if settings.kind is None:
         raise ConfigError(
             f"datasets.{name}: {unknown_name('data set', name, registry.names('builder'))} For "
-            f"data of your own, set datasets.{name}.kind to one of {', '.join(KINDS)}."
+            f"data of your own, set datasets.{name}.kind to one of "
+            f"{', '.join([*KINDS, *STREAM_KINDS])}."
         )
     return RecordBuilder(settings, name=name, seed=seed)
