@@ -112,6 +112,14 @@ def test_okvqa_with_pictures_named_as_in_2014(folder):
     assert result.predictions[2].picture == "COCO_val2014_000000000977.jpg"
 
 
+def test_okvqa_by_its_official_question_file(folder):
+    path = folder / "okvqa/OpenEnded_mscoco_val2014_questions_clean.json"
+    result, _ = run(folder, "okvqa", ["winter", "x", "gas"], eval_file_path=str(path))
+    assert result.metrics["accuracy"] == pytest.approx(2 / 3)
+    saved = json.loads((folder.parent / "out/okvqa.json").read_text("utf-8"))
+    assert [(row["question_id"], row["answer"]) for row in saved][2] == (977105, "gas")
+
+
 def test_okvqa_without_its_second_file(folder):
     (folder / "okvqa/mscoco_val2014_annotations_clean.json").unlink()
     with pytest.raises(DataError, match=r"second file, .*mscoco_val2014_annotations_clean\.json"):
@@ -282,6 +290,14 @@ def test_the_entry_overrides_what_the_name_brings(folder):
     )  # fmt: skip
     assert result.metrics["accuracy"] == 1.0
     assert "[vqa] Yes or no: The cat is under the chair. " in model.prompts[0]
+
+
+def test_what_a_name_brings_is_weaker_than_the_users_file(folder):
+    cfg = open_config(folder, "vizwiz", metric="anls", files={"val": "other.json"})
+    settings = cfg.eval_dataset("vizwiz")
+    assert (settings.kind, settings.metric, settings.files["val"]) == ("vqa", "anls", "other.json")
+    assert cfg.origin("evaluation_datasets.vizwiz.metric").startswith(str(folder.parent))
+    assert "evaluation/vizwiz.yaml" in cfg.origin("evaluation_datasets.vizwiz.kind")
 
 
 def test_the_shipped_configuration_names_all_nine():
