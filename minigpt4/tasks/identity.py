@@ -86,10 +86,11 @@ def run_header(
     key = data_key(data, samples)
     identity = {
         "model.ckpt": _weights(settings, model),
-        "data": key,
-        "pictures": "blank" if blank else _pictures(data),
-        "prompts": _hash(each.turns[0].instruction for each in samples),
         "limit": data.settings.limit,
+        "blank": blank,
+        "data": key,
+        "pictures": None if blank else _pictures(data),
+        "prompts": _hash(each.turns[0].instruction for each in samples),
         **{f"decoding.{name}": value for name, value in plan.describe().items()},
         "resample": cfg.run().seed if resample else None,
         **_settings(settings, cfg.run().device, model),

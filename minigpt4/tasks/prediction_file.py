@@ -24,7 +24,7 @@ _SUFFIX = "_predictions.jsonl"
 _SYNC_SECONDS = 10.0
 """Flushed lines outlive a killed process; so often they are also made to outlive the machine."""
 _SHOWN = 3
-_PATHS = {"model.ckpt": "ckpt", "data": "eval_file"}
+_HASHES = {"model.ckpt": "ckpt", "data": "eval_file", "pictures": None, "prompts": None}
 """Parts of an identity that are hashes, and where a run says which file they are of."""
 
 
@@ -113,18 +113,20 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         a, b = before.get(name), after.get(name)
         if a == b:
             continue
-        path = _PATHS.get(name)
-        if path is not None:
-            a, b = old.get(path), new.get(path)
-            if a == b:
-                found.append(f"the content of {name} {b or 'given as an object'}")
-                continue
+        place = _HASHES.get(name)
+        if place is not None and old.get(place) != new.get(place):
+            a, b = old.get(place), new.get(place)
+        elif name in _HASHES:
+            of = f" {new[place]}" if place is not None and new.get(place) else ""
+            found.append(f"the content of {name}{of}")
+            continue
         found.append(f"{name} {_short(a)} -> {_short(b)}")
     return found or ["it is of another version"]
 
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = text if value not in (None, "") else "none"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -168,8 +170,9 @@ class PredictionFile:
             if found.run.get("key") != self.run["key"]:
                 changes = differences(found.run, self.run)
                 more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+                count = len({name for name, _ in found.answers})
                 raise ConfigError(
-                    f"{path} holds {len(found.answers)} answers of another run "
+                    f"{path} holds {count} answers of another run "
                     f"({'; '.join(changes[:_SHOWN])}{more}): choose another run.save_path, or "
                     "begin anew with --fresh, which keeps the old file under another name."
                 )

@@ -91,11 +91,11 @@ class Asker:
         return None
 
 
-def latest(saved: Saved, rounds: int = RESAMPLE_ROUNDS) -> dict[str, Prediction]:
-    """Each sample's last answer after so many rounds of asking again."""
+def latest(saved: Saved, rounds: int | None = None) -> dict[str, Prediction]:
+    """Each sample's last answer, of all or after so many rounds of asking again."""
     last: dict[str, Prediction] = {}
     for (name, tries), each in sorted(saved.answers.items(), key=lambda item: item[0][1]):
-        if tries <= rounds:
+        if rounds is None or tries <= rounds:
             last[name] = each
     return last
 

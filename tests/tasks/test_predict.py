@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from scripted import ScriptedModel, said, write_mvtec, write_vivqa
 
@@ -11,10 +9,11 @@ from minigpt4.datasets.builders import build_eval_dataset
 from minigpt4.models.generation import GenerationOptions
 from minigpt4.processors import Blip2ImageEvalProcessor
 from minigpt4.scoring.defect_answers import answer_spans
-from minigpt4.tasks.predict import PredictionLog, predict
+from minigpt4.tasks.answer_plan import AnswerPlan
+from minigpt4.tasks.predict import predict
 
 ROWS = [("màu của chiếc xe là gì", "màu đỏ", 5, 2), ("có mấy con mèo", "hai", 9, 1)] * 3
-GREEDY = GenerationOptions(max_new_tokens=8)
+GREEDY = AnswerPlan(search=GenerationOptions(max_new_tokens=8))
 
 
 def open_data(name, path):
@@ -29,7 +28,7 @@ def vivqa(tmp_path):
 
 def test_every_sample_once_in_order(vivqa):
     model = ScriptedModel(["a", "b", "c", "d", "e"])
-    made = predict(model, vivqa, batch_size=2, options=GREEDY)
+    made = predict(model, vivqa, batch_size=2, plan=GREEDY)
     assert [each.answer for each in made] == list("abcde")
     assert len({each.id for each in made}) == 5
     assert [each.reference for each in made] == [row[1] for row in ROWS[:5]]
@@ -37,7 +36,7 @@ def test_every_sample_once_in_order(vivqa):
 
 
 def test_chosen_samples_only(vivqa):
-    made = predict(ScriptedModel(["x", "y"]), vivqa, batch_size=4, options=GREEDY, indices=[3, 0])
+    made = predict(ScriptedModel(["x", "y"]), vivqa, batch_size=4, plan=GREEDY, indices=[3, 0])
     assert [int(each.meta["img_id"]) for each in made] == [9, 5]
 
 
@@ -47,44 +46,49 @@ def test_prompts_are_those_of_training_or_of_the_original(vivqa):
         "answer: màu của chiếc xe là gì"
     )
     model = ScriptedModel(list("abcde"))
-    predict(model, vivqa, batch_size=5, options=GREEDY)
+    predict(model, vivqa, batch_size=5, plan=GREEDY)
     assert model.prompts[0] == f"[INST] {question}  [/INST]"
     model = ScriptedModel(list("abcde"), style="original")
-    predict(model, vivqa, batch_size=5, options=GREEDY)
+    predict(model, vivqa, batch_size=5, plan=GREEDY)
     assert model.prompts[0] == f"<s>[INST] {question} [/INST]"
     model = ScriptedModel(list("abcde"), style="original")
-    predict(model, vivqa, batch_size=5, options=GREEDY, style="training")
+    predict(model, vivqa, batch_size=5, plan=GREEDY, style="training")
     assert model.prompts[0] == f"[INST] {question}  [/INST]"
 
 
 def test_a_training_model_goes_on_training(vivqa):
     model = ScriptedModel(list("abcde"))
-    predict(model.train(), vivqa, batch_size=5, options=GREEDY)
+    predict(model.train(), vivqa, batch_size=5, plan=GREEDY)
     assert model.training
     with pytest.raises(IndexError):  # runs out of answers
-        predict(model, vivqa, batch_size=5, options=GREEDY)
+        predict(model, vivqa, batch_size=5, plan=GREEDY)
     assert model.training
 
 
-def test_predictions_are_saved_batch_by_batch(vivqa, tmp_path):
-    path = tmp_path / "new" / "predictions.jsonl"
-    with pytest.raises(IndexError), PredictionLog(path, {"name": "vivqa"}) as log:
-        predict(ScriptedModel(["đỏ", "b"]), vivqa, batch_size=2, options=GREEDY, log=log)
-    text = path.read_text("utf-8")
-    rows = [json.loads(line) for line in text.splitlines()]
-    assert rows[0] == {"run": {"name": "vivqa"}}
-    assert [row["answer"] for row in rows[1:]] == ["đỏ", "b"]
-    assert "đỏ" in text and "màu của chiếc xe" in text
-    assert rows[1]["meta"]["type"] is not None
+def test_predictions_are_handed_over_batch_by_batch(vivqa):
+    batches = []
+    with pytest.raises(IndexError):  # runs out of answers
+        predict(ScriptedModel(["đỏ", "b"]), vivqa, batch_size=2, plan=GREEDY, save=batches.append)
+    assert [[each.answer for each in batch] for batch in batches] == [["đỏ", "b"]]
+    assert batches[0][0].meta["type"] is not None
+
+
+def test_what_is_known_of_a_sample_besides_is_added_to_its_meta(vivqa):
+    made = predict(
+        ScriptedModel(["a", "b"]), vivqa, batch_size=2, plan=GREEDY, indices=[0, 1],
+        extras={vivqa[1].id: {"train_count": 3}},
+    )  # fmt: skip
+    assert "train_count" not in made[0].meta
+    assert made[1].meta["train_count"] == 3 and made[1].meta["answer"] == "hai"
 
 
 def test_named_parts_of_an_answer_get_their_probability(tmp_path):
     path = write_mvtec(tmp_path, [("cap/good/0.png", None), ("cap/cut/0.png", (1, 2, 3, 4))])
     data = open_data("mvtec_ad", path)
     model = ScriptedModel([said("cap", "not-defect"), "?"])
-    first, second = predict(model, data, batch_size=2, options=GREEDY, spans=answer_spans)
+    first, second = predict(model, data, batch_size=2, plan=GREEDY, spans=answer_spans)
     assert model.prompts[0].endswith(f"{MVTEC_PROMPT}  [/INST]")
-    assert first.probabilities == {"label": 1.0}
+    assert first.probabilities["label"] == 1.0
     assert second.probabilities == {}
     assert first.reference == said("cap", "not-defect")
 
