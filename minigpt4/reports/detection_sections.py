@@ -217,7 +217,7 @@ def _curves(
                     x_range=(0, 1), y_range=(0, 1), diagonal=True,
                 ),
                 "ROC of pictures",
-                f"Defective or not; the area is {percent(metrics['auroc'])}.",
+                f"Defective or not; the area is {percent(metrics.get('auroc'))}.",
             )
         )  # fmt: skip
     if not drawn:

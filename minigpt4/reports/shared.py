@@ -11,7 +11,7 @@ from typing import Any
 
 from minigpt4.common.metrics import percent
 from minigpt4.reports import plots
-from minigpt4.reports.gallery import Verdict, language_of
+from minigpt4.reports.gallery import Verdict
 from minigpt4.reports.page import Figure, Interval, Matrix, Note, Plot, Section, Table
 from minigpt4.scoring.kinds import Kind
 from minigpt4.scoring.prediction import Prediction
@@ -135,13 +135,19 @@ def confidence_plot(
 
 
 def confusion(
-    pairs: Sequence[tuple[str, str]], title: str, *, note: str = "", names: Sequence[str] = ()
+    pairs: Sequence[tuple[str, str]],
+    title: str,
+    *,
+    note: str = "",
+    names: Sequence[str] = (),
+    language: str = "",
 ) -> list[Matrix]:
     """What was true against what was said.
 
     Args:
         pairs: True and said, one pair a sample.
         names: Rows and columns to begin with; the rest are those with most mistakes.
+        language: Of the names.
     """
     if not pairs:
         return []
@@ -165,7 +171,7 @@ def confusion(
             columns,
             [[counts[true, said] for said in columns] for true in rows],
             note=note,
-            language=language_of(kept),
+            language=language,
         )
     ]
 

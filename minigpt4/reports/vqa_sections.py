@@ -139,16 +139,23 @@ def _mistakes(predictions: Sequence[Prediction], verdicts: Sequence[Verdict]) ->
     if not wrong:
         return []
     rows = [[true, said, count] for (true, said), count in wrong.most_common(_MISTAKES)]
-    language = language_of([text for pair in wrong for text in pair])
+    language = language_of(
+        [*(text for pair in pairs for text in pair), *map(_question, predictions)]
+    )
     return [
         *confusion(
             pairs,
             "Confusion of answers",
             note="The answers that take part in most mistakes; each row shaded by its shares, "
             "right answers in another colour.",
+            language=language,
         ),
         Table("Commonest mistakes", ["reference", "answer", "times"], rows, language=language),
     ]
+
+
+def _question(prediction: Prediction) -> str:
+    return composed(str(prediction.meta.get("question", prediction.question)))
 
 
 def _commonest(references: Sequence[str]) -> str:
@@ -187,7 +194,7 @@ def vqa_card(
         facts["asked again"] = f"{prediction.tries} times"
     return Card(
         picture=picture_of(prediction),
-        question=composed(str(prediction.meta.get("question", prediction.question))),
+        question=_question(prediction),
         answer=composed(prediction.answer),
         reference=reference,
         verdict=verdict,
