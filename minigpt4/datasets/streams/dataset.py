@@ -8,6 +8,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -172,6 +173,8 @@ class StreamDataset:
 
     def _make_reader(self) -> StreamReader:
         spec = self.spec
+        # The threads hold the copy, so that a data set that is dropped takes them along.
+        reading = copy(self)
         meaning = [type(self).__name__, dict(spec.fields or {}), dict(spec.tasks or {}),
                    spec.min_score, 1]  # fmt: skip
         return StreamReader(
@@ -179,7 +182,7 @@ class StreamDataset:
             lanes=spec.lanes,
             seed=[self.seed, zlib.crc32(self.name.encode())],
             shuffle=spec.shuffle,
-            read=lambda shard: read_shard(shard, self._labels[shard], self.check),
+            read=lambda shard: read_shard(shard, reading._labels[shard], reading.check),
             counts=ShardCounts(repr(meaning)),
             skip_broken=spec.on_broken == "skip",
         )

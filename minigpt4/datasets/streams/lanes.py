@@ -27,6 +27,8 @@ _ALIVE = 2
 """Windows of a lane in memory: one is being used up, one is read meanwhile."""
 _MOST_UNUSABLE = 1000
 """So many unusable members in a row are a mistake in the settings, not a few broken ones."""
+_MOST_BARREN = 32
+"""So many shards in a row without a sample are given up on, or all where there are fewer."""
 _FAR = 1024
 """Samples that are rather skipped by the shards' counts than read and thrown away."""
 
@@ -112,24 +114,26 @@ class Lane:
         """Shuffled windows from a sample on, without end."""
         self._problems = []
         skip = start
+        barren: set[str] = set()
         for turn in itertools.count():
             order = np.random.default_rng([*self._seed, turn]).permutation(len(self._shards))
-            found = False
             for place in order[self._number :: self._lanes].tolist():
-                known = self._counts.get(self._shards[place])
+                shard = self._shards[place]
+                known = self._counts.get(shard)
+                barren.add(shard)
                 if known and known <= skip:
                     skip -= known
-                    found = True
+                    barren.clear()
                     self._problems = []  # its first sample brought them along
                     continue
-                for window in self._shard_windows(self._shards[place], turn, place):
-                    found = True
+                for window in self._shard_windows(shard, turn, place):
+                    barren.clear()
                     if skip < len(window):
                         yield window[skip:]
                     skip = max(0, skip - len(window))
-            if not found:
-                problem = self._problems[0] if self._problems else "they are empty"
-                raise DataError(f"no sample can be read from the shards: {problem}")
+                if len(barren) == min(len(self._shards), _MOST_BARREN):
+                    problem = self._problems[0] if self._problems else "they are empty."
+                    raise DataError(f"no sample can be read from the shards: {problem}")
 
     def _shard_windows(self, shard: str, turn: int, place: int) -> Iterator[list[Pair]]:
         rng = np.random.default_rng([*self._seed, turn, place, 1])

@@ -26,6 +26,8 @@ def make_pair(id: str, members: Mapping[str, Any]) -> Pair | str:
     picture = next((members[ending] for ending in PICTURES if ending in members), None)
     if picture is None:
         return f"{id} has no picture."
+    if "json" not in members and "txt" not in members:
+        return f"{id} has neither .json nor .txt."
     row: dict[str, Any] = {}
     if "json" in members:
         try:
@@ -39,8 +41,6 @@ def make_pair(id: str, members: Mapping[str, Any]) -> Pair | str:
             row["caption"] = members["txt"].decode("utf-8-sig")
         except UnicodeDecodeError:
             return f"{id}.txt is not UTF-8 text."
-    if not row:
-        return f"{id} has neither .json nor .txt."
     mistake = picture_mistake(picture)
     return f"{id}: {mistake}" if mistake else Pair(id, picture, row)
 
