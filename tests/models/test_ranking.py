@@ -68,7 +68,7 @@ def test_pictures_and_prompts_are_read_once(model):
         given = kwargs["inputs_embeds"] if kwargs.get("inputs_embeds") is not None else None
         rows.append(tuple((kwargs["input_ids"] if given is None else given).shape[:2]))
 
-    encoded: list[torch.Tensor] = []
+    encoded: list[int] = []
     hooks = [
         model.llama_model.get_base_model().register_forward_pre_hook(note, with_kwargs=True),
         model.visual_encoder.register_forward_pre_hook(
@@ -80,7 +80,7 @@ def test_pictures_and_prompts_are_read_once(model):
     finally:
         for hook in hooks:
             hook.remove()
-    assert len(encoded) == 3
+    assert encoded == [3]
     (prompts, answers) = rows
     assert prompts[0] == 3
     longest = max(len(model.sequences.answer(text)) for row in CANDIDATES for text in row)
