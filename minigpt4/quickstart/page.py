@@ -14,6 +14,7 @@ from minigpt4.reports.page import (
     Figure,
     Gallery,
     Headline,
+    Interval,
     Plot,
     Plots,
     Section,
@@ -21,6 +22,7 @@ from minigpt4.reports.page import (
     write_report,
 )
 from minigpt4.reports.sections import evaluation_sections
+from minigpt4.reports.shared import interval_of
 
 _PRETRAINED_SAMPLES = 12
 
@@ -48,20 +50,28 @@ def _overview(outcome: Outcome) -> Iterator[Section]:
                 percent(vqa["finetuned"]),
                 f"{percent(vqa['pretrained'])} before fine-tuning; {percent(vqa['blank'])} with "
                 "the pictures blanked",
+                _interval(outcome, VIVQA, "accuracy"),
             ),
             Figure(
                 "Defects: mAP",
                 percent(mvtec["finetuned"]),
                 f"{percent(mvtec['pretrained'])} before fine-tuning; "
                 f"{percent(mvtec['constant_box'])} by always giving the commonest answer",
+                _interval(outcome, MVTEC, "map"),
             ),
             Figure(
                 "Defects: AP of defect",
                 percent(mvtec["ap_defect"]),
                 f"not-defect {percent(mvtec['ap_not_defect'])}: a good part's box is always the "
                 "whole picture, so the mean of the two flatters",
+                _interval(outcome, MVTEC, "ap_defect"),
             ),
-            Figure("Defective or not: AUROC", percent(mvtec["auroc"]), "over pictures"),
+            Figure(
+                "Defective or not: AUROC",
+                percent(mvtec["auroc"]),
+                "over pictures",
+                _interval(outcome, MVTEC, "auroc"),
+            ),
         ]
     )
     yield Table(
@@ -87,17 +97,24 @@ def _overview(outcome: Outcome) -> Iterator[Section]:
     )
 
 
+def _interval(outcome: Outcome, task: QuickTask, metric: str) -> Interval | None:
+    return interval_of(outcome.finetuned[task.key].metrics, metric)
+
+
 def _task(task: QuickTask, outcome: Outcome) -> Iterator[Section]:
     """One task's own sections, its samples before fine-tuning last."""
     after = outcome.finetuned[task.key]
     for section in evaluation_sections(after.kind, after.metrics, after.predictions):
         yield _named(section, f"{task.title}: ")
     before = outcome.pretrained[task.key]
-    for section in evaluation_sections(before.kind, before.metrics, before.predictions):
-        if isinstance(section, Gallery):
-            yield Gallery(
-                f"{task.title}: answers before fine-tuning", section.cards[:_PRETRAINED_SAMPLES]
-            )
+    samples = evaluation_sections(before.kind, before.metrics, before.predictions)[-1]
+    assert isinstance(samples, Gallery)
+    yield dataclasses.replace(
+        samples,
+        title=f"{task.title}: answers before fine-tuning",
+        cards=samples.cards[:_PRETRAINED_SAMPLES],
+        note=f"{_PRETRAINED_SAMPLES} of {len(before.predictions)} samples.",
+    )
 
 
 def _named(section: Section, prefix: str) -> Section:

@@ -12,6 +12,7 @@ from minigpt4.reports import plots
 from minigpt4.reports.gallery import Card, DrawnBox, Verdict, composed, gallery_of, picture_of
 from minigpt4.reports.page import Figure, Headline, Matrix, Note, Plot, Plots, Section, Table
 from minigpt4.reports.shared import (
+    asking_figures,
     baseline_sections,
     confidence_plot,
     confusion,
@@ -142,11 +143,8 @@ def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
             "how far probabilities are from being true",
         ),
         Figure("Unread answers", str(metrics.get("unparsed", "–")), "counted as misses"),
+        *asking_figures(metrics),
     ]
-    if metrics.get("mean_steps"):
-        figures.append(
-            Figure("Steps an answer", f"{metrics['mean_steps']:.1f}", "through the language model")
-        )
     original = metrics.get("original_protocol")
     if original:
         note = (

@@ -9,6 +9,7 @@ from minigpt4.reports import plots
 from minigpt4.reports.gallery import Card, DrawnBox, Verdict, composed, gallery_of, picture_of
 from minigpt4.reports.page import Figure, Headline, Plot, Plots, Section
 from minigpt4.reports.shared import (
+    asking_figures,
     baseline_sections,
     confidence_plot,
     group_plot,
@@ -74,6 +75,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
             "a pixel added to each side; rows of one key share a box",
         ),
         Figure("Without a box", str(metrics.get("unparsed", "–")), "counted as misses"),
+        *asking_figures(metrics),
     ]
 
 

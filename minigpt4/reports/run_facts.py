@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minigpt4.reports.page import Facts, Section
+from minigpt4.reports.page import Facts, Note, Section
 
 _NAMES = {
     "ckpt": "checkpoint",
@@ -24,8 +24,8 @@ _NAMES = {
     "version": "version",
     "time": "begun",
 }
-_LEFT_OUT = ("identity", "name", "kind")
-"""Not facts of their own: the first is what the key is made of."""
+_LEFT_OUT = ("identity", "baselines", "name", "kind")
+"""Not facts of their own: the first is what the key is made of, baselines have their own table."""
 _LISTED = 6
 """Of a list, such as the answers that may be given."""
 
@@ -44,8 +44,13 @@ def describe_run(run: Mapping[str, Any]) -> str:
     return " · ".join(str(part) for part in parts if part)
 
 
-def run_sections(run: Mapping[str, Any]) -> list[Section]:
-    """Everything that is known of a run, folded away."""
+def run_sections(run: Mapping[str, Any], answered: int) -> list[Section]:
+    """Everything that is known of a run, folded away, and whether it was finished.
+
+    Args:
+        run: The first line of a file of predictions.
+        answered: How many predictions there are.
+    """
     names = [
         *(name for name in _NAMES if name in run),
         *(name for name in run if name not in _NAMES),
@@ -55,7 +60,13 @@ def run_sections(run: Mapping[str, Any]) -> list[Section]:
         for name in names
         if name not in _LEFT_OUT and (text := _text(run[name]))
     }
-    return [Facts("What was run", facts)] if facts else []
+    sections: list[Section] = [Facts("What was run", facts)] if facts else []
+    if answered < run.get("samples", 0):
+        text = (
+            f"{answered} of {run['samples']} samples are answered; all figures are of these only."
+        )
+        sections.insert(0, Note("Not finished", text))
+    return sections
 
 
 def _decoding(run: Mapping[str, Any]) -> str:

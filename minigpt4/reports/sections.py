@@ -38,4 +38,4 @@ def evaluation_sections(
     """
     overlap = run.get("overlap") if run else None
     headline, *rest = _COMPOSE[kind](metrics, predictions, overlap=overlap)
-    return [headline, *(run_sections(run) if run else ()), *rest]
+    return [headline, *(run_sections(run, len(predictions)) if run else ()), *rest]

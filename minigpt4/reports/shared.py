@@ -19,6 +19,7 @@ from minigpt4.scoring.prediction import Prediction
 MATRIX_NAMES = 12
 """Rows of a matrix of answers; the others are counted together."""
 OTHER = "(other)"
+_TO = "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}"
 
 
 def interval_of(metrics: Mapping[str, Any], name: str) -> Interval | None:
@@ -32,6 +33,20 @@ def share_figure(metrics: Mapping[str, Any], name: str, label: str, note: str = 
     if name not in metrics:
         return []
     return [Figure(label, percent(metrics[name]), note, interval_of(metrics, name))]
+
+
+def asking_figures(metrics: Mapping[str, Any]) -> list[Figure]:
+    """What answers took, and how often those that could not be read were asked again."""
+    figures = []
+    steps, again = metrics.get("mean_steps"), metrics.get("resampled")
+    if steps:
+        figures.append(Figure("Steps an answer", f"{steps:.1f}", "through the language model"))
+    if again:
+        note = (
+            f"in {again['rounds']} rounds, as they could not be read; {again['remaining']} remain"
+        )
+        figures.append(Figure("Asked again", str(again["asked"]), note))
+    return figures
 
 
 def verdict_of(kind: Kind, prediction: Prediction) -> Verdict:
@@ -86,7 +101,7 @@ def group_table(
 
 def range_text(interval: Interval | None) -> str:
     """An interval of shares for a table's cell."""
-    return "–" if interval is None else f"{interval[0] * 100:.1f} – {interval[1] * 100:.1f}"
+    return "–" if interval is None else f"{interval[0] * 100:.1f}{_TO}{interval[1] * 100:.1f}"
 
 
 def group_plot(

@@ -11,6 +11,7 @@ from minigpt4.common.text import normalize
 from minigpt4.reports.gallery import Card, Verdict, composed, gallery_of, language_of, picture_of
 from minigpt4.reports.page import Figure, Headline, Plots, Section, Table
 from minigpt4.reports.shared import (
+    asking_figures,
     baseline_sections,
     confidence_plot,
     confusion,
@@ -19,6 +20,7 @@ from minigpt4.reports.shared import (
     overlap_section,
     reliability_plot,
     share_figure,
+    verdict_of,
 )
 from minigpt4.scoring import vqa
 from minigpt4.scoring.answers import MEASURES
@@ -58,7 +60,8 @@ def vqa_sections(
     """
     # Where samples have measures of their own, each is judged by its own.
     metric = metrics["metric"] if metrics.get("metric") in MEASURES else None
-    verdicts = [_verdict(each, metric) for each in predictions]
+    kind = get_kind("vqa", metric=metric)
+    verdicts = [verdict_of(kind, each) for each in predictions]
     sections: list[Section] = [Headline(_figures(metrics))]
     sections += baseline_sections(metrics, _SHARES)
     sections += group_table(metrics, "by_type", "By question type", _COLUMNS)
@@ -86,12 +89,6 @@ def vqa_sections(
     return sections
 
 
-def _verdict(prediction: Prediction, metric: str | None) -> Verdict:
-    if not get_kind("vqa").can_read(prediction):
-        return "unparsed"
-    return "right" if vqa.is_right(prediction, metric=metric) else "wrong"
-
-
 def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
     figures = share_figure(metrics, "accuracy", "Accuracy", _accuracy_note(metrics))
     figures += share_figure(
@@ -114,11 +111,12 @@ def _figures(metrics: Mapping[str, Any]) -> list[Figure]:
     figures += share_figure(
         calibration, "ece", "Calibration error", "how far probabilities are from being true"
     )
-    figures.append(Figure("Empty answers", str(metrics.get("unparsed", "–")), "counted as misses"))
-    figures.append(
-        Figure("Cut answers", str(metrics.get("unfinished", "–")), "reached max_new_tokens")
-    )
-    return figures
+    for key, label, note in (
+        ("unparsed", "Empty answers", "counted as misses"),
+        ("unfinished", "Cut answers", "reached max_new_tokens"),
+    ):
+        figures.append(Figure(label, str(metrics.get(key, "–")), note))
+    return [*figures, *asking_figures(metrics)]
 
 
 def _accuracy_note(metrics: Mapping[str, Any]) -> str:

@@ -170,7 +170,12 @@ def test_baselines_stand_beside_the_model():
     assert table.columns == ["", "accuracy", "95 %", "ANLS", "what it answers"]
     model, commonest, blank = table.rows
     assert model[:2] == ["this model", pytest.approx(1 / 3)]
-    assert commonest[:4] == ["commonest answer", 0.25, "10.0 – 50.0", None]
+    assert commonest[:4] == [
+        "commonest answer",
+        0.25,
+        "10.0\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}50.0",
+        None,
+    ]
     assert commonest[4] == "always the commonest training answer (ba)"
     assert blank == ["blank pictures", 0.125, "–", 0.5, ""]
     assert named(sections_of("vqa"), "Beside blind guessing") is None
@@ -255,6 +260,16 @@ def test_a_run_is_described():
     assert "0, 1, 2, 3, 4, 5 and 333 more" in facts["decoding"]
     assert facts["pictures blanked"] == "no"
     assert "not shown" not in str(facts)
+
+
+def test_an_unfinished_run_and_answers_asked_again_are_said():
+    sections = sections_of("vqa", run={**RUN, "samples": 5})
+    assert named(sections, "Not finished").text.startswith("3 of 5 samples")
+    assert named(sections_of("vqa", run=RUN), "Not finished") is None
+    counts = {"asked": 4, "rounds": 20, "remaining": 1}
+    for kind in MADE:
+        figures = {each.label: each for each in sections_of(kind, resampled=counts)[0].figures}
+        assert figures["Asked again"].value == "4" and "1 remain" in figures["Asked again"].note
 
 
 def test_confusion_keeps_what_takes_part_in_mistakes():
