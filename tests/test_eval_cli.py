@@ -8,6 +8,7 @@ from scripted import ScriptedModel, said, write_mvtec, write_vivqa
 
 import eval_mvtec
 import eval_vivqa
+import evaluate
 from minigpt4.common.errors import run_cli
 from minigpt4.tasks import evaluate as evaluate_module
 
@@ -129,3 +130,87 @@ def test_ctrl_c_keeps_the_answers_made_before(config, model, tmp_path, capsys):
     assert code == 130
     lines = (tmp_path / "out" / "vivqa_predictions.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["answer"] for line in lines[1:]] == ["màu đỏ"]
+
+
+def test_all_entries_with_one_model(config, monkeypatch, tmp_path, capsys):
+    scripted = ScriptedModel(["màu đỏ", "hai", said("cap", "defect", BOX), "?"])
+    loads = []
+    monkeypatch.setattr(evaluate_module, "load_model", lambda cfg: loads.append(1) or scripted)
+    words = ("--cfg-path", config, "--dataset", "vivqa,mvtec_ad")
+    assert run(evaluate, *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(loads) == 1
+    assert [line.partition(" (")[0] for line in lines] == [
+        "vivqa: accuracy 100.00 %", "mvtec_ad: map 50.00 %",
+    ]  # fmt: skip
+    assert all("95 % interval" in line and line.endswith("2 samples") for line in lines)
+    assert run(evaluate, "--cfg-path", config) == 0  # all entries; nothing is left to ask
+    assert len(loads) == 1
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(lines)
+
+
+def test_chosen_entries_and_unknown_ones(config, model, tmp_path, capsys):
+    model.greedy = ["màu đỏ", "hai"]
+    assert run(evaluate, "--cfg-path", config, "--dataset", "vivqa") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert run(evaluate, "--cfg-path", config, "--dataset", "vivqa,gqa") == 2
+    assert "no entry gqa; it has" in capsys.readouterr().err
+    assert run(evaluate, "--cfg-path", config, "--split", "testA") == 2
+    assert "has a split testA" in capsys.readouterr().err
+
+
+def test_mistakes_in_any_entry_come_before_the_model(config, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(evaluate_module, "load_model", None)
+    word = "evaluation_datasets.mvtec_ad.decoding=answers"
+    assert run(evaluate, "--cfg-path", config, "--options", word) == 2
+    assert "decoding is answers, which is for kind vqa" in capsys.readouterr().err
+    assert run(evaluate, "--cfg-path", config, "--ckpt", "nowhere.pth") == 4
+    assert "nowhere.pth" in capsys.readouterr().err
+
+
+def test_baselines_stand_beside_the_metrics(config, model, tmp_path, capsys):
+    (tmp_path / "ViVQA" / "train.csv").write_text(
+        ",question,answer,img_id,type\n0,màu của xe là gì,màu đỏ,7,2\n1,a,màu đỏ,8,2\n", "utf-8"
+    )
+    model.greedy = ["màu đỏ", "hai", "blind", "hai"]
+    words = ("--cfg-path", config, "--dataset", "vivqa")
+    assert run(evaluate, *words, "--baselines") == 0
+    assert "Without looking, the model with every picture blanked: accuracy 50.00 %" in (
+        capsys.readouterr().err
+    )
+    found = json.loads((tmp_path / "out" / "vivqa_metrics.json").read_text("utf-8"))["metrics"]
+    assert found["baselines"]["blank"]["accuracy"] == 0.5
+    assert found["baselines"]["commonest_answer"]["accuracy"] == 0.5
+    assert (tmp_path / "out" / "blank" / "vivqa_predictions.jsonl").is_file()
+    assert run(evaluate, *words, "--blank") == 0  # it is there
+    assert capsys.readouterr().out.startswith("vivqa: accuracy 50.00 %")
+
+
+def test_rescore_and_compare_from_the_command_line(config, model, tmp_path, capsys):
+    words = ("--cfg-path", config, "--dataset", "vivqa", "--options")
+    for name, answers in (("a", ["màu đỏ", "hai"]), ("b", ["màu đỏ", "ba"])):
+        model.greedy = answers
+        assert run(evaluate, *words, f"run.save_path={tmp_path / name}") == 0
+    capsys.readouterr()
+    assert run(evaluate, "rescore", tmp_path / "b" / "vivqa_predictions.jsonl") == 0
+    assert capsys.readouterr().out.startswith("vivqa: accuracy 50.00 %")
+    assert run(evaluate, "compare", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c") == 0
+    assert "100.00 %" in capsys.readouterr().out
+    assert (tmp_path / "c" / "compare.md").is_file()
+    assert run(evaluate, "rescore", tmp_path / "none.jsonl") == 3
+
+
+def test_other_weights_do_not_mix_with_answers_that_are_there(config, model, tmp_path, capsys):
+    for name in ("a.pth", "b.pth"):
+        (tmp_path / name).write_text(name)
+    words = ("--cfg-path", config, "--ckpt")
+    model.greedy = ["màu đỏ", "hai", "màu đỏ", "hai"]
+    assert run(eval_vivqa, *words, tmp_path / "a.pth") == 0
+    assert run(eval_vivqa, *words, tmp_path / "b.pth") == 2
+    error = capsys.readouterr().err
+    assert f"model.ckpt {tmp_path / 'a.pth'} -> {tmp_path / 'b.pth'}" in error
+    assert "--fresh" in error
+    assert run(eval_vivqa, *words, tmp_path / "b.pth", "--fresh") == 0
+    (tmp_path / "b.pth").write_text("trained on")
+    assert run(eval_vivqa, *words, tmp_path / "b.pth") == 2
+    assert f"the content of model.ckpt {tmp_path / 'b.pth'}" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from minigpt4.tasks.eval_setup import (
 from minigpt4.tasks.identity import run_header
 from minigpt4.tasks.overlap import annotate
 from minigpt4.tasks.predict import predict
-from minigpt4.tasks.prediction_file import PredictionFile, Saved, predictions_path
+from minigpt4.tasks.prediction_file import PredictionFile, Saved, alone, predictions_path
 from minigpt4.tasks.processes import Processes, join_processes
 from minigpt4.tasks.results import EvalResult, score_and_write, score_options
 from minigpt4.tasks.rounds import Asker, ask, latest
@@ -89,52 +90,79 @@ def evaluate(
     """
     folder = Path(save_path if save_path is not None else cfg.run().save_path)
     processes = processes or join_processes()
-    with processes.together():
-        check_writable(folder)
-        if model is None:
-            check_model(cfg)
-        data = data or open_eval_data(cfg, name, blank=blank)
-        run = _prepare(
-            cfg, data, model, folder,
-            resample=resample, cached=cache is not None, fresh=fresh, main=processes.is_main,
-        )  # fmt: skip
-    saved = processes.share(run.saved)
-    if run.asker.next_round(saved, 0) is not None:
+    with contextlib.ExitStack() as held:
         with processes.together():
-            answering = model if model is not None else (load or (lambda: load_model(cfg)))()
-            keep_features(cfg, data, answering, cache)
-        logger.info(
-            "%s: %d samples, prompts in %s style (%s)", data.name, len(run.asker.ids),
-            answering.prompt_style, _STYLES[answering.prompt_style],
-        )  # fmt: skip
-        saved.run.setdefault("prompt_style", answering.prompt_style)
-        if processes.is_main:
-            run.file.write(saved, run.asker.order)
-        processes.gather(None)  # nobody appends before
-        ask(run.asker, saved, run.file, model=answering, processes=processes)
+            check_writable(folder)
+            if model is None:
+                check_model(cfg)
+            data = data or open_eval_data(cfg, name, blank=blank)
+            if processes.is_main:
+                held.enter_context(alone(predictions_path(folder, data.name)))
+            run = _prepare(
+                cfg, data, model, folder,
+                resample=resample, cached=cache is not None, fresh=fresh, main=processes.is_main,
+            )  # fmt: skip
+        saved = processes.share(run.saved)
+        if run.asker.next_round(saved, 0) is not None:
+            with processes.together():
+                answering = model if model is not None else (load or (lambda: load_model(cfg)))()
+                keep_features(cfg, data, answering, cache)
+            _ask_rest(run, saved, answering, processes)
+        blind = None
+        if baselines and not data.settings.blank:
+            blind = evaluate(
+                cfg, name, model=model, load=load, data=blanked(cfg, data), cache=cache,
+                save_path=folder / BLANK, resample=resample, report=False, fresh=fresh,
+                processes=processes,
+            )  # fmt: skip
+        with processes.together():
+            return _score(
+                run, saved, data, blind, folder,
+                baselines=baselines, report=report, main=processes.is_main,
+            )  # fmt: skip
+
+
+def _ask_rest(run: _Run, saved: Saved, model: Any, processes: Processes) -> None:
+    """Ask for what is not there yet."""
+    style = model.prompt_style
+    logger.info(
+        "%s: %d samples, prompts in %s style (%s)",
+        run.asker.name, len(run.asker.ids), style, _STYLES[style],
+    )  # fmt: skip
+    saved.run.setdefault("prompt_style", style)
+    if processes.is_main:
+        run.file.write(saved, run.asker.order)
+    processes.gather(None)  # nobody appends before
+    ask(run.asker, saved, run.file, model=model, processes=processes)
+
+
+def _score(
+    run: _Run,
+    saved: Saved,
+    data: EvalData,
+    blind: EvalResult | None,
+    folder: Path,
+    *,
+    baselines: bool,
+    report: bool,
+    main: bool,
+) -> EvalResult:
+    """Bring the file of answers in order and write the others; only ``main`` does."""
     last = latest(saved)
     predictions = [last[each] for each in run.asker.ids]
-    result = EvalResult(name=data.name, kind=data.kind, metrics={}, predictions=predictions)
-    blind = None
-    if baselines and not data.settings.blank:
-        blind = evaluate(
-            cfg, name, model=model, load=load, data=blanked(cfg, data), cache=cache,
-            save_path=folder / BLANK, resample=resample, report=False, fresh=fresh,
-            processes=processes,
-        )  # fmt: skip
-    with processes.together():
-        if processes.is_main:
-            before = dict(saved.run)
-            if run.scoring["score_options"] != before.get("score_options"):
-                saved.run.pop("baselines", None)
-            saved.run |= run.scoring
-            if baselines:
-                saved.run["baselines"] = _baselines(data, saved.run, predictions, blind)
-            if saved.run != before or not run.file.is_tidy(saved, run.asker.order):
-                run.file.write(saved, run.asker.order)
-            result = score_and_write(folder, saved.run, predictions, report=report)
-            result.files = {"predictions": run.file.path, **result.files}
-            logger.info("Written: %s", ", ".join(str(path) for path in result.files.values()))
+    if not main:
+        return EvalResult(name=data.name, kind=data.kind, metrics={}, predictions=predictions)
+    before = dict(saved.run)
+    if run.scoring["score_options"] != before.get("score_options"):
+        saved.run.pop("baselines", None)
+    saved.run |= run.scoring
+    if baselines:
+        saved.run["baselines"] = _baselines(data, saved.run, predictions, blind)
+    if saved.run != before or not run.file.is_tidy(saved, run.asker.order):
+        run.file.write(saved, run.asker.order)
+    result = score_and_write(folder, saved.run, predictions, report=report)
+    result.files = {"predictions": run.file.path, **result.files}
+    logger.info("Written: %s", ", ".join(str(path) for path in result.files.values()))
     return result
 
 

@@ -7,10 +7,12 @@ appends to a part of its own, and the parts are merged into the one file.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +21,8 @@ from typing import Any, Self
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.common.files import make_folder, write_text
 from minigpt4.scoring.prediction import Prediction
+
+logger = logging.getLogger(__name__)
 
 _SUFFIX = "_predictions.jsonl"
 _SYNC_SECONDS = 10.0
@@ -115,12 +119,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             continue
         place = _HASHES.get(name)
         if place is not None and old.get(place) != new.get(place):
-            a, b = old.get(place), new.get(place)
+            found.append(f"{name} {old.get(place) or 'none'} -> {new.get(place) or 'none'}")
         elif name in _HASHES:
             of = f" {new[place]}" if place is not None and new.get(place) else ""
             found.append(f"the content of {name}{of}")
-            continue
-        found.append(f"{name} {_short(a)} -> {_short(b)}")
+        else:
+            found.append(f"{name} {_short(a)} -> {_short(b)}")
     return found or ["it is of another version"]
 
 
@@ -128,6 +132,35 @@ def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     text = text if value not in (None, "") else "none"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep other evaluations from writing to a file; a killed process lets go of it.
+
+    Raises:
+        ConfigError: Another process is at it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows, where this is the user's to see to
+        yield
+        return
+    lock = path.with_name(f".{path.stem}.lock")
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"Another evaluation is writing {path}: let it end or stop it, or choose another "
+                "run.save_path."
+            ) from None
+        except OSError:  # a file system that knows no locks
+            logger.debug("%s cannot be locked", lock)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 class PredictionFile:

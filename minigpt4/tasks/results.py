@@ -85,6 +85,7 @@ def score_and_write(
             subtitle=describe_run(run),
             sections=evaluation_sections(kind.name, metrics, predictions, run=run),
         )
+    logger.info("%s%s:", name, ", every picture blanked" if run.get("blank") else "")
     for line in (*kind.summary(metrics), *_more_lines(metrics, kind.primary)):
         logger.info("%s", line)
     return EvalResult(

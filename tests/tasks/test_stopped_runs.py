@@ -12,7 +12,7 @@ import pytest
 from stopped_run import PARTS, PictureModel, plain, run, write_config
 
 from minigpt4.common.errors import ConfigError
-from minigpt4.tasks.prediction_file import read_predictions
+from minigpt4.tasks.prediction_file import alone, read_predictions
 
 HERE = Path(__file__).parent
 
@@ -177,3 +177,12 @@ def test_parts_that_several_processes_left_are_taken_in(folder, whole):
     assert model.batches[:2] == [4, 2]  # the third batch and the last
     same_as_whole(folder, result, whole)
     assert not list(out.glob("*part*"))
+
+
+def test_two_evaluations_do_not_write_one_file(folder):
+    path = folder / "out" / "mvtec_ad_predictions.jsonl"
+    path.parent.mkdir()
+    with alone(path), pytest.raises(ConfigError, match="Another evaluation is writing"):
+        run(folder, PictureModel())
+    run(folder, PictureModel())
+    assert not [each for each in path.parent.iterdir() if each.suffix == ".lock"]
