@@ -1,6 +1,7 @@
 """Data sets by their names: ``datasets.<name>`` and ``evaluation_datasets.<name>`` to objects."""
 
 from minigpt4.datasets.builders.evaluation import build_eval_dataset
+from minigpt4.datasets.builders.named import register_names
 from minigpt4.datasets.builders.record_builder import (
     KINDS,
     MVTECADBuilder,
@@ -9,6 +10,8 @@ from minigpt4.datasets.builders.record_builder import (
     dataset_class,
     make_builder,
 )
+
+register_names()
 
 __all__ = [
     "KINDS",

@@ -12,11 +12,8 @@ from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import EvalDatasetSettings
 from minigpt4.datasets.base import ImageProcessor, RecordDataset, TextProcessor
-from minigpt4.datasets.builders.record_builder import (
-    dataset_class,
-    default_build_info,
-    prepare_build_info,
-)
+from minigpt4.datasets.builders.defaults import default_build_info
+from minigpt4.datasets.builders.record_builder import dataset_class, prepare_build_info
 
 _DEFAULTS_OF_KIND = {"vqa": "vivqa", "detection": "mvtec_ad"}
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from minigpt4.common.errors import ConfigError
 from minigpt4.common.registry import registry, unknown_name
 from minigpt4.common.settings import DatasetSettings
 from minigpt4.datasets.base import RecordDataset
+from minigpt4.datasets.builders.defaults import default_build_info
 from minigpt4.datasets.caption import CaptionDataset
 from minigpt4.datasets.conversation import ConversationDataset
 from minigpt4.datasets.grounding import GroundingDataset
@@ -27,19 +27,7 @@ KINDS: dict[str, type[RecordDataset]] = {
 }
 """Data set class by ``datasets.<name>.kind``."""
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
 _VALIDATION_SPLITS = ("val", "test")
-
-
-def default_build_info(name: str) -> dict[str, Any]:
-    """``build_info`` of a data set's default YAML file; empty when it has none."""
-    from omegaconf import OmegaConf
-
-    path = CONFIGS / f"{name}.yaml"
-    if not path.is_file():
-        return {}
-    content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    return dict(content["datasets"][name].get("build_info") or {})
 
 
 def dataset_class(kind: str, *, name: str) -> type[RecordDataset]:
@@ -95,8 +83,8 @@ class RecordBuilder:
                 f"of {', '.join(KINDS)}."
             )
         self.dataset_class = dataset_class(kind, name=self.name)
-        defaults = default_build_info(self.name) if type(self).name else {}
-        self.build_info = prepare_build_info({**defaults, **self.settings.build_info}, kind)
+        info = default_build_info(type(self).name, self.settings.build_info)
+        self.build_info = prepare_build_info(info, kind)
 
     def build_datasets(self) -> dict[str, RecordDataset]:
         """Open every split that has annotations: ``train`` always, ``val`` and ``test`` if named.
@@ -152,7 +140,9 @@ def make_builder(
         ConfigError: The name is not registered and the entry has no ``kind``.
     """
     if name in registry.names("builder"):
-        builder: RecordBuilder = registry.get_builder_class(name)(settings, name=name, seed=seed)
+        builder: RecordBuilder | StreamBuilder = registry.get_builder_class(name)(
+            settings, name=name, seed=seed
+        )
         return builder
     if settings.kind in STREAM_KINDS:
         return StreamBuilder(settings, name=name, seed=seed)
