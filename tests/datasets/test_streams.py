@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import itertools
 import json
 import pickle
 import tarfile
@@ -11,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -69,8 +70,11 @@ class TestOrder:
         ids(open_stream(shards), 100)
         stream = open_stream(shards)
         opened: list[str] = []
-        stream.check = lambda id, members: opened.append(id) or type(stream).check(  # type: ignore
-            stream, id, members
+        stream.check = lambda id, members: (
+            opened.append(id)
+            or type(stream).check(  # type: ignore
+                stream, id, members
+            )
         )
         stream.pair(100 * len(stream.shards))
         stream.stop()
@@ -179,18 +183,21 @@ class TestBroken:
             f"x.tar/{n}" for n in range(3)
         ]
         reasons = [item for item in items if isinstance(item, str)]
-        for key, word in zip(
-            "3456789", ("truncated", "format", "JSON", "caption", "neither", "picture", "Truncated"),
-            strict=True,
-        ):  # fmt: skip
+        words = ["truncated", "format", "JSON", "caption", "neither", "picture", "Truncated"]
+        for key, word in zip("3456789", words, strict=True):
             assert any(r.startswith(f"x.tar/{key}") and word in r for r in reasons), (key, reasons)
         assert len(reasons) == 7
         told = [stream.pair(position).skipped for position in range(6)]
-        assert sorted(sum(told, [])) == sorted(reasons * 2)  # once in each pass
+        assert sorted(itertools.chain(*told)) == sorted(reasons * 2)  # once in each pass
 
     def test_text_files_and_other_picture_formats_are_read(self, tmp_path: Path):
-        content = {"a.webp": picture(1, "WEBP"), "a.txt": "con mèo".encode(),
-                   "b.png": picture(2, "PNG"), "b.txt": b"dog", "b.json": b'{"width": 5}'}  # fmt: skip
+        content = {
+            "a.webp": picture(1, "WEBP"),
+            "a.txt": "con mèo".encode(),
+            "b.png": picture(2, "PNG"),
+            "b.txt": b"dog",
+            "b.json": b'{"width": 5}',
+        }
         stream = open_stream(write_tar(tmp_path / "x.tar", content), shuffle=0)
         samples = stream.samples([stream.pair(0), stream.pair(1)])
         assert [sample.turns[0].answer for sample in samples] == ["con mèo", "dog"]
@@ -310,9 +317,9 @@ class TestOpening:
             open_stream("pipe:cat nothing.tar").one_pass()
 
     def test_headers_alone_count_pairs(self, tmp_path: Path):
-        content = {"a.b/0.jpg": b"", "a.b/0.json": b"", "a.b/0.txt": b"", "1.jpg": b"", "2.txt": b"",
-                   "3.PNG": b"", "3.txt": b""}  # fmt: skip
-        assert count_pairs(str(write_tar(tmp_path / "x.tar", content))) == 2
+        names = ("a.b/0.jpg", "a.b/0.json", "a.b/0.txt", "1.jpg", "2.txt", "3.PNG", "3.txt")
+        shard = write_tar(tmp_path / "x.tar", dict.fromkeys(names, b""))
+        assert count_pairs(str(shard)) == 2
 
     def test_a_stream_cannot_be_validated_on(self, shards: Path, tmp_path: Path):
         settings = DatasetSettings(kind="webpair", build_info={"shards": str(shards)})
@@ -333,7 +340,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
 
     drop_every = 0
     ranges = True
-    asked: Counter[str] = Counter()
+    asked: ClassVar[Counter[str]] = Counter()
 
     def do_GET(self) -> None:
         path = Path(self.translate_path(self.path))
@@ -479,8 +486,14 @@ class TestGrit:
         assert self.turns(self.open(tmp_path, GRIT), 60) == found
 
     def test_weak_and_senseless_boxes_are_left_out_and_counted(self, tmp_path: Path, caplog: Any):
-        wrong = [[0, 5, 0.5, 0.5, 0.5, 0.6, 0.9], [0, 99, 0, 0, 1, 1, 0.9], [0, 5, 7, 9, 40, 50, 0.9],
-                 [3, 3, 0, 0, 1, 1, 0.9], "no", [0, 5, 0.5, 0.6, 0.4, 0.7, 0.9]]  # fmt: skip
+        wrong = [
+            [0, 5, 0.5, 0.5, 0.5, 0.6, 0.9],  # no width
+            [0, 99, 0, 0, 1, 1, 0.9],  # beyond the caption
+            [0, 5, 7, 9, 40, 50, 0.9],  # pixels
+            [3, 3, 0, 0, 1, 1, 0.9],  # no text
+            "no",
+            [0, 5, 0.5, 0.6, 0.4, 0.7, 0.9],  # inverted
+        ]
         row = GRIT | {"noun_chunks": [*wrong, *GRIT["noun_chunks"]], "ref_exps": []}
         stream = self.open(tmp_path, row)
         (sample,) = stream.samples([stream.pair(0)])
@@ -488,8 +501,8 @@ class TestGrit:
         settings = {"batch_sizes": [1], "odds": [1], "seed": 0, "num_steps": 2}
         list(train_loader([stream], **settings))
         assert "grit: 12 boxes could not be used" in caplog.text
-        only = self.open(tmp_path / "w", row | {"noun_chunks": GRIT["noun_chunks"]}, tasks="detection",
-                         min_score=0.85)  # fmt: skip
+        row["noun_chunks"] = GRIT["noun_chunks"]
+        only = self.open(tmp_path / "w", row, tasks="detection", min_score=0.85)
         assert self.turns(only) == {("[detection] a dog ", f"<p>a dog</p>{BOXES['a dog']}")}
 
     def test_samples_without_a_box_are_left_out(self, tmp_path: Path):
@@ -529,5 +542,3 @@ def test_evaluation_data_sets_do_not_know_streams(tmp_path: Path):
         build_eval_dataset(
             "x", EvalDatasetSettings(eval_file_path="x", kind="webpair"), vis_processor=len
         )
-
-

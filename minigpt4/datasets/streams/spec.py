@@ -125,11 +125,12 @@ def _pattern_mistakes(values: Mapping[str, Any]) -> list[str]:
 
 
 def _old_shards(build_info: Mapping[str, Any]) -> tuple[str, ...]:
-    """Shards from the keys of older files: ``storage``, or ``annotations.train.storage``."""
-    if build_info.get("storage"):
-        return _strings(build_info["storage"])
+    """Shards from the keys of older files: ``annotations.train.storage``, or ``storage``.
+
+    A default file says the second, so the first is the user's own.
+    """
     entry = (build_info.get("annotations") or {}).get("train") or {}
-    return _strings(entry.get("storage"))
+    return _strings(entry.get("storage") or build_info.get("storage"))
 
 
 def _strings(value: Any) -> tuple[str, ...]:
