@@ -111,7 +111,7 @@ class CompiledConstraint:
                 found |= dict.fromkeys(self.vocabulary.end_ids, 0)
             tokens = sorted(token for token, cost in found.items() if cost < IMPOSSIBLE)
             costs = [found[token] for token in tokens]
-            known = Choices(torch.tensor(tokens), torch.tensor(costs))
+            known = Choices(torch.tensor(tokens).long(), torch.tensor(costs).long())
             self._choices[position] = known
         return known
 
