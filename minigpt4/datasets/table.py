@@ -165,7 +165,7 @@ class Table:
 
     Args:
         columns: Equally long columns by name.
-        sources: Files the rows came from and how many of each, for messages.
+        sources: Files the rows came from and how many of each.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Table:
     ) -> None:
         self._columns = dict(columns)
         self._sources = list(sources)
-        self._length = len(next(iter(columns.values()))) if columns else 0
+        self._length = sum(count for _, count in sources)
         self._numbers: np.ndarray | None = None
 
     @classmethod
@@ -299,6 +299,7 @@ class Table:
             for name, column in self._columns.items()
         }
         table = Table(columns, sources=self._sources)
+        table._length = int(wanted.sum())
         numbers = np.flatnonzero(wanted)
         table._numbers = numbers if self._numbers is None else self._numbers[numbers]
         return table
