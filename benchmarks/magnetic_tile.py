@@ -98,8 +98,8 @@ def _config(path: str, *options: str) -> Any:
 def _write(before: dict[str, Any], after: dict[str, Any], seconds: float) -> None:
     keep = ("map", "map_50", "ap_defect", "ap_not_defect", "auroc", "f1", "mean_iou_defect")
     content = {
-        "before": {key: before[key] for key in (*keep, "unparsed", "count")},
-        "after": {key: after[key] for key in (*keep, "unparsed", "count")},
+        "before": {key: before[key] for key in (*keep, "unparsed", "count", "intervals")},
+        "after": {key: after[key] for key in (*keep, "unparsed", "count", "intervals")},
         "by_defect": after["by_defect"],
         "train_seconds": round(seconds, 1),
     }
