@@ -22,7 +22,17 @@ def folder(tmp_path_factory):
         ("unparsed", "", "colour", None, 0.1),
     ]
     cards = [
-        Card(image, "cái gì", answer, "ghế", verdict, {"type": kind}, confidence, order=i)
+        Card(
+            image,
+            "cái gì",
+            answer,
+            "ghế",
+            verdict,
+            {"type": kind},
+            confidence,
+            raw=f"<p>{answer}</p>",
+            order=i,
+        )
         for i, (verdict, answer, kind, image, confidence) in enumerate(samples)
     ]
     page(folder, Headline([Figure("Accuracy", "25 %")]), Gallery("Samples", cards, language="vi"))
@@ -56,6 +66,22 @@ def test_a_shared_picture_is_there_for_all_its_samples(folder):
     root = read(browse(folder / "report.html", "", "--dump-dom"))
     sources = [each.all("img")[0].attributes["src"] for each in root.all("article")[:3]]
     assert sources[0] == sources[1] != sources[2]
+
+
+def test_a_sample_opens_large_and_leads_to_the_next_that_is_shown(folder):
+    clicks = """<script>
+    document.querySelectorAll("article:not([hidden]) .enlarge")[0].click();
+    for (const way of [1, 1]) document.querySelector(`dialog [data-by="${way}"]`).click();
+    const back = new KeyboardEvent("keydown", {key: "ArrowLeft"});
+    document.querySelector("dialog").dispatchEvent(back);
+    </script>"""
+    copy = folder / "clicked.html"
+    copy.write_text((folder / "report.html").read_text("utf-8") + clicks, "utf-8")
+    (dialog,) = read(browse(copy, "#s1?type=colour", "--dump-dom")).all("dialog")
+    assert "open" in dialog.attributes
+    assert texts(dialog.all("output")) == ["2 of 3"]
+    assert texts(dialog.all("dd"))[0] == "màu xanh"
+    assert texts(dialog.all("dd"))[-1] == "<p>màu xanh</p>"
 
 
 def test_the_page_can_be_seen(folder):

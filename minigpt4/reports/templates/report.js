@@ -138,6 +138,12 @@ const viewer = {
     const copy = this.cards[this.at].cloneNode(true);
     copy.querySelector(".enlarge").remove();
     copy.querySelector("img")?.removeAttribute("id");
+    const raw = copy.querySelector("dd.said").title;
+    if (raw) {
+      const [name, text] = [document.createElement("dt"), document.createElement("dd")];
+      [name.textContent, text.textContent] = ["as given", raw];
+      copy.querySelector("dl").append(name, text);
+    }
     this.dialog.querySelector(".place").replaceChildren(copy);
     this.dialog.querySelector("output").textContent = `${this.at + 1} of ${this.cards.length}`;
   },
