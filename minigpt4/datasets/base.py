@@ -18,12 +18,14 @@ from minigpt4.datasets.filters import table_where
 from minigpt4.datasets.opening import (
     PictureNames,
     look_for,
+    require_columns,
+    row_mistakes,
     rows_with_pictures,
     share_of_rows,
     usable_rows,
 )
 from minigpt4.datasets.patterns import fill
-from minigpt4.datasets.pictures import BLANK, load_picture
+from minigpt4.datasets.pictures import BLANK, BrokenPictureError, load_picture
 from minigpt4.datasets.readers import read_table
 from minigpt4.datasets.schema import Sample, Turn
 from minigpt4.datasets.spec import make_spec
@@ -144,6 +146,26 @@ class RecordDataset(Dataset[Sample]):
             if wanted is None or number in wanted:
                 yield self._describe(row, number, rng=None)
 
+    def described_rows(self) -> Iterator[tuple[int, dict[str, Any], Sample | Exception]]:
+        """Each row's number in ``table``, its values, and its sample or why there is none."""
+        wanted = np.zeros(len(self._table), dtype=bool)
+        wanted[self._rows] = True
+        for number, row in enumerate(self._table.rows(self._table.names)):
+            if wanted[number]:
+                try:
+                    yield number, row, self._describe(row, number, rng=None)
+                except (DataError, KeyError, IndexError, TypeError, ValueError) as error:
+                    yield number, row, error
+
+    @property
+    def table(self) -> Table:
+        """All rows of the annotations, also those that are left out."""
+        return self._table
+
+    def picture_path(self, name: str) -> str:
+        """Full path of a picture by its ``Sample.picture``."""
+        return self._folder.path(name)
+
     def use_features(self, cache: FeatureCache | None) -> None:
         """Give ``Sample.features`` from a cache instead of reading pictures; None undoes it."""
         self._features = cache
@@ -256,13 +278,11 @@ class RecordDataset(Dataset[Sample]):
             image_path=self.spec.image_path,
             options=self.spec.reader_options,
         )
-        for field, column in (self.spec.fields or {}).items():
-            if column not in table.names:
-                raise DataError(self._no_column(column, f"fields.{field}", table.names, paths))
+        fields, where = self.spec.fields or {}, self.spec.where or ()
+        require_columns(table, {f"fields.{f}": c for f, c in fields.items()}, name=self.name)
+        for field, column in fields.items():
             table.alias(field, column)
-        for column in self.spec.where or ():
-            if column not in table.names:
-                raise DataError(self._no_column(column, f"where.{column}", table.names, paths))
+        require_columns(table, {f"where.{column}": column for column in where}, name=self.name)
         if self.spec.where:
             table = table_where(table, self.spec.where, name=self.name)
         return table
@@ -271,8 +291,14 @@ class RecordDataset(Dataset[Sample]):
 
     def _open(self, split: str, limit: int | None) -> np.ndarray:
         """Check all rows and pictures; the numbers of the rows that this data set consists of."""
-        self._check_columns()
-        mistakes = dict(self._mistakes(self._table))
+        wanted = [c for c in (*self.spec.columns, *self._columns()) if c not in self._computed()]
+        require_columns(self._table, {f"fields.{c}": c for c in wanted}, name=self.name)
+        mistakes = row_mistakes(
+            self._table,
+            filled=self._filled_columns(),
+            checked=self._checked_columns(),
+            mistake=self._row_mistake,
+        )
         pictures = self._name_pictures(mistakes)
         rows = usable_rows(
             self._table, mistakes, name=self.name, spec=self.spec, training=self.training
@@ -290,30 +316,6 @@ class RecordDataset(Dataset[Sample]):
                 f"{split!r}."
             )
         return rows
-
-    def _check_columns(self) -> None:
-        for column in dict.fromkeys([*self.spec.columns, *self._columns()]):
-            if column not in self._table.names and column not in self._computed():
-                names, paths = self._table.names, self.spec.ann_path
-                raise DataError(self._no_column(column, f"fields.{column}", names, paths))
-
-    def _no_column(self, column: str, key: str, names: Sequence[str], paths: Sequence[str]) -> str:
-        return (
-            f"{', '.join(paths)} has no column {column!r} (it has {', '.join(names)}); name the "
-            f"right one in datasets.{self.name}.build_info.{key}."
-        )
-
-    def _mistakes(self, table: Table) -> Iterator[tuple[int, str]]:
-        """Rows that cannot be used, each with what is wrong with it."""
-        for column in self._filled_columns():
-            if column in table.names:
-                for number in np.flatnonzero(table.empty(column)).tolist():
-                    yield number, f"{column} is empty"
-        columns = [name for name in self._checked_columns() if name in table.names]
-        if columns:
-            for number, row in enumerate(table.rows(columns)):
-                if (mistake := self._row_mistake(row)) is not None:
-                    yield number, mistake
 
     def _name_pictures(self, mistakes: dict[int, str]) -> PictureNames | None:
         """The rows' pictures, None for text only; adds to the mistakes."""
@@ -343,7 +345,3 @@ class RecordDataset(Dataset[Sample]):
         return rows_with_pictures(
             rows, pictures, found, self.spec, name=self.name, training=self.training
         )
-
-
-class BrokenPictureError(DataError):
-    """A picture that was there on opening cannot be read."""

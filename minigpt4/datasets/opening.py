@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +21,38 @@ from minigpt4.datasets.table import Table
 logger = logging.getLogger(__name__)
 
 _SHOWN = 5
+
+
+@dataclass
+class Faults:
+    """What would have kept a data set from opening.
+
+    Attributes:
+        table: All its rows; None where they could not be read.
+        rows: Numbers of the rows that cannot be used, each with what is wrong.
+        missing: Pictures that are not there, by their names.
+    """
+
+    table: Table | None = None
+    rows: dict[int, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+_collector: ContextVar[Faults | None] = ContextVar("faults", default=None)
+
+
+@contextmanager
+def collecting_faults() -> Iterator[Faults]:
+    """Open one data set although rows or pictures of it are faulty, and say which they are.
+
+    It consists of the usable rows; those whose picture is missing are kept.
+    """
+    faults = Faults()
+    token = _collector.set(faults)
+    try:
+        yield faults
+    finally:
+        _collector.reset(token)
 
 
 class PictureNames:
@@ -70,6 +105,54 @@ def _share_of(key: str) -> float:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest()) / 2**32
 
 
+def require_columns(table: Table, columns: Mapping[str, str], *, name: str) -> None:
+    """See that columns are there.
+
+    Args:
+        table: The rows.
+        columns: The column that each key of ``build_info`` names.
+        name: The data set's.
+
+    Raises:
+        DataError: One is not.
+    """
+    for key, column in columns.items():
+        if column not in table.names:
+            raise DataError(
+                f"{', '.join(table.files)} has no column {column!r} (it has "
+                f"{', '.join(table.names)}); name the right one in datasets.{name}.build_info."
+                f"{key}."
+            )
+
+
+def row_mistakes(
+    table: Table,
+    *,
+    filled: Sequence[str],
+    checked: Sequence[str],
+    mistake: Callable[[Mapping[str, Any]], str | None],
+) -> dict[int, str]:
+    """Rows that cannot be used, each with what is wrong with it.
+
+    Args:
+        table: The rows.
+        filled: Columns that no row may leave empty, where the table has them.
+        checked: Columns that ``mistake`` looks at.
+        mistake: What is wrong with a row, if anything.
+    """
+    found = {}
+    for column in filled:
+        if column in table.names:
+            for number in np.flatnonzero(table.empty(column)).tolist():
+                found[number] = f"{column} is empty"
+    columns = [name for name in checked if name in table.names]
+    if columns:
+        for number, row in enumerate(table.rows(columns)):
+            if (what := mistake(row)) is not None:
+                found[number] = what
+    return found
+
+
 def usable_rows(
     table: Table, mistakes: Mapping[int, str], *, name: str, spec: RecordSpec, training: bool
 ) -> np.ndarray:
@@ -79,8 +162,13 @@ def usable_rows(
         DataError: There are mistakes, and ``on_bad_row`` does not say to leave such rows out.
     """
     rows = np.arange(len(table))
+    faults = _collector.get()
+    if faults is not None:
+        faults.table, faults.rows = table, dict(mistakes)
     if not mistakes:
         return rows
+    if faults is not None:
+        return np.setdiff1d(rows, np.fromiter(mistakes, dtype=np.int64))
     listed = first([f"{table.place(row)}: {mistakes[row]}" for row in sorted(mistakes)])
     if training and spec.on_bad_row == "skip" and len(mistakes) < len(table):
         logger.warning(
@@ -127,6 +215,9 @@ def rows_with_pictures(
     """
     missing = found.missing
     if not missing:
+        return rows
+    if (faults := _collector.get()) is not None:
+        faults.missing = missing
         return rows
     count = len(pictures.of(rows))
     some = training and len(missing) < count

@@ -20,6 +20,10 @@ BLANK = "<blank>"
 _BLANK_SIZE = 64
 
 
+class BrokenPictureError(DataError):
+    """A picture that was there on opening cannot be read."""
+
+
 @dataclass(frozen=True)
 class PictureFolder:
     """A folder, and how many leading parts of an annotation's path to leave out below it."""

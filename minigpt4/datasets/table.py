@@ -6,6 +6,7 @@ reference counts change. A ``Table`` keeps each column as one numpy array or one
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -166,11 +167,17 @@ class Table:
     Args:
         columns: Equally long columns by name.
         sources: Files the rows came from and how many of each.
+        classes: Names that the files list as their classes, whether rows have them or not.
     """
 
     def __init__(
-        self, columns: Mapping[str, Column], *, sources: Sequence[tuple[str, int]]
+        self,
+        columns: Mapping[str, Column],
+        *,
+        sources: Sequence[tuple[str, int]],
+        classes: Sequence[str] = (),
     ) -> None:
+        self.classes = tuple(classes)
         self._columns = dict(columns)
         self._sources = list(sources)
         self._length = sum(count for _, count in sources)
@@ -212,7 +219,11 @@ class Table:
                     if len(table)
                 ]
             )
-        table = cls(columns, sources=[each for table in tables for each in table._sources])
+        table = cls(
+            columns,
+            sources=[each for table in tables for each in table._sources],
+            classes=tuple(dict.fromkeys(name for table in tables for name in table.classes)),
+        )
         if source is not None:
             table._sources = [(source, len(table))]
         return table
@@ -224,6 +235,11 @@ class Table:
     def names(self) -> list[str]:
         """Column names."""
         return list(self._columns)
+
+    @property
+    def files(self) -> list[str]:
+        """Files that the rows came from."""
+        return [source for source, _ in self._sources]
 
     def alias(self, name: str, column: str) -> None:
         """Let a column be read under another name too."""
@@ -298,18 +314,43 @@ class Table:
             name: column.only(wanted) if isinstance(column, PackedColumn) else column[wanted]
             for name, column in self._columns.items()
         }
-        table = Table(columns, sources=self._sources)
+        table = Table(columns, sources=self._sources, classes=self.classes)
         table._length = int(wanted.sum())
         numbers = np.flatnonzero(wanted)
         table._numbers = numbers if self._numbers is None else self._numbers[numbers]
         return table
 
+    def remade(self, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Table:
+        """A table of other rows, made of this one's; messages still name the rows of the file.
+
+        Args:
+            rows: Each with the number of the row here that it was made of.
+        """
+        numbers: list[int] = []
+
+        def chunks() -> Iterator[list[Mapping[str, Any]]]:
+            each = iter(rows)
+            while part := list(itertools.islice(each, _CHUNK)):
+                numbers.extend(number for number, _ in part)
+                yield [row for _, row in part]
+
+        table = Table.from_chunks(chunks(), source="")
+        table.classes, table._sources = self.classes, self._sources
+        made = np.array(numbers, dtype=np.int64)
+        table._numbers = made if self._numbers is None else self._numbers[made]
+        return table
+
     def place(self, index: int) -> str:
-        """Where a row came from: the file and the row's number in it, from 0."""
+        """Where a row came from, for messages; see ``source``."""
+        source, row = self.source(index)
+        return f"{source}, row {row}"
+
+    def source(self, index: int) -> tuple[str, int]:
+        """The file a row came from, and the row's number in it, from 0."""
         if self._numbers is not None:
             index = int(self._numbers[index])
         for source, count in self._sources:
             if index < count:
-                return f"{source}, row {index}"
+                return source, index
             index -= count
         raise IndexError(index)
