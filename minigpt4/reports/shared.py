@@ -19,7 +19,6 @@ from minigpt4.scoring.prediction import Prediction
 MATRIX_NAMES = 12
 """Rows of a matrix of answers; the others are counted together."""
 OTHER = "(other)"
-_TO = "\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}"
 
 
 def interval_of(metrics: Mapping[str, Any], name: str) -> Interval | None:
@@ -101,7 +100,7 @@ def group_table(
 
 def range_text(interval: Interval | None) -> str:
     """An interval of shares for a table's cell."""
-    return "–" if interval is None else f"{interval[0] * 100:.1f}{_TO}{interval[1] * 100:.1f}"
+    return "–" if interval is None else f"{interval[0] * 100:.1f} – {interval[1] * 100:.1f}"
 
 
 def group_plot(
