@@ -6,6 +6,7 @@ import functools
 import http.server
 import itertools
 import json
+import os
 import pickle
 import tarfile
 import threading
@@ -407,12 +408,24 @@ class TestElsewhere:
         with pytest.raises(DataError, match="cannot be read"):
             open_stream("http://127.0.0.1:9/0.tar").pair(0)
 
-    @pytest.mark.parametrize("command", ["false", "cat {}; false", "no-such-command-here"])
+    @pytest.mark.parametrize("command", ["false", "head -c 3000 {}; false", "no-such-command-here"])
     def test_a_command_that_fails_is_told(self, shards: Path, command: str, capfd: Any):
         command = command.format(shards / "00000.tar")
         stream = open_stream(f"pipe:{command}", shuffle=0)
         with pytest.raises(DataError, match="ended with status"):
             ids(stream, 30)
+
+    def test_a_command_is_out_of_reach_of_ctrl_c_and_ends_with_its_shard(self, shards: Path):
+        file = opening.open_shard(f"pipe:cat {shards}/00000.tar; sleep 60")
+        process = file._process  # type: ignore[attr-defined]
+        assert os.getsid(process.pid) != os.getsid(0)
+        begun = time.monotonic()
+        file.read(512)
+        file.close()
+        assert process.poll() is not None
+        stream = open_stream(f"pipe:cat {shards}/00000.tar; sleep 60")
+        assert len(set(ids(stream, 21))) == 7
+        assert time.monotonic() - begun < 30
 
     def test_errors_come_in_their_turn_from_workers(self, shards: Path, served: str):
         stream = open_stream(f"{served}/00009.tar")

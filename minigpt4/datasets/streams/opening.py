@@ -41,7 +41,7 @@ def open_shard(shard: str) -> IO[bytes]:
     if shard.startswith(("http://", "https://")):
         return cast("IO[bytes]", io.BufferedReader(_Download(shard), 1 << 20))
     if shard.startswith("pipe:"):
-        return cast("IO[bytes]", io.BufferedReader(_Command(shard.removeprefix("pipe:")), 1 << 16))
+        return cast("IO[bytes]", _Command(shard.removeprefix("pipe:")))
     from webdataset.gopen import gopen
 
     return cast("IO[bytes]", gopen(shard))
@@ -120,8 +120,8 @@ class _Download(io.RawIOBase):
 class _Command(io.RawIOBase):
     """The output of a shell command.
 
-    It runs in a session of its own: Ctrl-C is for the training process, which still wants the
-    samples of its last step.
+    Not buffered, so that nobody waits for more than the archive. It runs in a session of its own:
+    Ctrl-C is for the training process, which still wants the samples of its last step.
     """
 
     def __init__(self, command: str) -> None:
@@ -134,7 +134,7 @@ class _Command(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         assert self._process.stdout is not None
-        data = self._process.stdout.read(len(buffer))
+        data = self._process.stdout.read1(len(buffer))  # type: ignore[attr-defined]
         buffer[: len(data)] = data
         if not data:
             status = self._process.wait()
