@@ -7,8 +7,6 @@ fair only beside the number on the part that is not shared.
 from __future__ import annotations
 
 import logging
-import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,20 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 from minigpt4.common.errors import DataError, UserError
 from minigpt4.common.metrics import percent
-from minigpt4.common.text import normalize
+from minigpt4.datasets.overlap import NONE, PAIR, PICTURE, answer_of, compare, keys_of
+from minigpt4.datasets.overlap import find_train_file as find_beside
 
 if TYPE_CHECKING:
     from minigpt4.datasets.base import RecordDataset
     from minigpt4.datasets.schema import Sample
 
+__all__ = [
+    "NONE",
+    "PAIR",
+    "PICTURE",
+    "OverlapReport",
+    "annotate",
+    "answer_of",
+    "find_train_file",
+    "statement",
+    "training_samples",
+]
+
 logger = logging.getLogger(__name__)
-
-PAIR, PICTURE, NONE = "pair", "picture", ""
-"""Values of ``meta["overlap"]``: picture and question, the picture, or nothing is in training."""
-
-# The part of an evaluation file's name that says which split it is.
-_SPLIT = re.compile(r"(?<![^\W_])(?:testdev|test|val|dev)(?![^\W_])")
-_USUAL = ("train", "train_data")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,29 +92,23 @@ def annotate(dataset: RecordDataset, train_file: str | Path | None = None) -> Ov
     if training is None:
         return None
     path, samples = training
-    pictures = {each.picture for each in samples}
-    pairs = {_pair(each) for each in samples}
-    answers = Counter(answer_of(each) for each in samples)
     tested = list(dataset.described())
-    asks = len({each.turns[0].instruction for each in tested}) > 1
-    extras: dict[str, dict[str, Any]] = {}
-    for each in tested:
-        shared = NONE
-        if each.picture and each.picture in pictures:
-            shared = PAIR if asks and _pair(each) in pairs else PICTURE
-        extras[each.id] = {"overlap": shared, "train_count": answers[answer_of(each)]}
-    shown = {each.picture for each in tested if each.picture}
-    kinds = Counter(each["overlap"] for each in extras.values())
+    found = compare([keys_of(each) for each in tested], map(keys_of, samples))
     return OverlapReport(
         train_file=str(path),
-        pictures=len(shown),
-        pictures_in_training=len(shown & pictures),
+        pictures=found.pictures,
+        pictures_in_training=found.pictures_in_training,
         samples=len(tested),
-        pairs=kinds[PAIR] if asks else None,
-        without=kinds[NONE],
-        train_answers=len(answers),
-        unseen_answers=sum(not each["train_count"] for each in extras.values()),
-        extras=extras,
+        pairs=found.count(PAIR) if found.asks else None,
+        without=found.count(NONE),
+        train_answers=found.train_answers,
+        unseen_answers=found.unseen_answers,
+        extras={
+            sample.id: {"overlap": overlap, "train_count": count}
+            for sample, overlap, count in zip(
+                tested, found.overlaps, found.train_counts, strict=True
+            )
+        },
     )
 
 
@@ -138,17 +136,8 @@ def training_samples(
 
 
 def find_train_file(dataset: RecordDataset) -> Path | None:
-    """Training annotations beside an evaluation file, under the name that goes with its own.
-
-    ``test.csv`` goes with ``train.csv``, ``val_data.json`` with ``train_data.json``.
-    """
-    file = Path(dataset.spec.ann_path[0])
-    names = [_SPLIT.sub("train", file.stem), *_USUAL]
-    for name in dict.fromkeys(names):
-        beside = file.with_name(f"{name}{file.suffix}")
-        if "train" in name and beside.is_file():
-            return beside
-    return None
+    """Training annotations beside an evaluation file, under the name that goes with its own."""
+    return find_beside(Path(dataset.spec.ann_path[0]))
 
 
 def statement(counts: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> str:
@@ -171,15 +160,6 @@ def statement(counts: Mapping[str, Any], metrics: Mapping[str, Any] | None = Non
             f"; on the {rest['count']:,} questions without: accuracy {percent(rest['accuracy'])}"
         )
     return f"{text}."
-
-
-def answer_of(sample: Sample) -> str:
-    """The answer of a sample in the form in which answers are counted."""
-    return normalize(sample.turns[-1].answer)
-
-
-def _pair(sample: Sample) -> tuple[str, str]:
-    return sample.picture, normalize(sample.turns[0].instruction)
 
 
 def _read(dataset: RecordDataset, path: Path) -> list[Sample]:
