@@ -15,9 +15,10 @@ from minigpt4.datasets.grounding import boxes_of
 LABELS = ("not-defect", "defect")
 """A label's number is its place here, as in the original's scoring."""
 NOT_DEFECT, DEFECT = range(2)
-# White space between the words does not matter; the longer ending is tried first.
-_ENDINGS = {NOT_DEFECT: re.compile(r"not\s*-\s*defect\s*$"), DEFECT: re.compile(r"defect\s*$")}
-_LABEL = re.compile(r"(?P<label>(?:not\s*-\s*)?defect)\s*</p>")
+# White space between the words does not matter; the longer ending is tried first. A name may end in
+# "not" (knot-defect), which is no word of its own then.
+_ENDINGS = {NOT_DEFECT: re.compile(r"\bnot\s*-\s*defect\s*$"), DEFECT: re.compile(r"defect\s*$")}
+_LABEL = re.compile(r"(?P<label>(?:\bnot\s*-\s*)?defect)\s*</p>")
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,8 +239,8 @@ def _prepare(
     )  # fmt: skip
     time = datetime.now().astimezone().isoformat(timespec="seconds")
     file = PredictionFile(path, {**header, **scoring, "time": time})
-    if fresh and (aside := file.set_aside()) is not None:
-        logger.info("%s: begun anew; what was there is kept as %s", data.name, aside)
+    if (fresh or file.holds_finished_other()) and (aside := file.set_aside()) is not None:
+        logger.info("%s: begun anew; the answers that were there are kept as %s", data.name, aside)
     saved = file.saved() or Saved(dict(file.run))
     answered = sum(not tries for _, tries in saved.answers)
     if asker.next_round(saved, 0) is None:

@@ -147,7 +147,7 @@ def _ranked(
     pictures: Mapping[str, Any],
     candidates: Sequence[Sequence[str]],
 ) -> list[dict[str, Any]]:
-    """The likeliest candidates: one pass for the prompt, one for all candidates at once."""
+    """The likeliest candidates; ``steps`` counts the prompt's pass and one for the candidates."""
     ranking = model.rank_answers(
         pictures.get("images"),
         texts,

@@ -188,6 +188,15 @@ class PredictionFile:
                 path.replace(aside)
         return aside
 
+    def holds_finished_other(self) -> bool:
+        """Whether another run's answers are there, all of them."""
+        if not self.path.is_file() or self._parts():
+            return False
+        found = read_saved(self.path)
+        if found is None or found.run.get("key") == self.run["key"]:
+            return False
+        return len({name for name, _ in found.answers}) == found.run.get("samples")
+
     def saved(self) -> Saved | None:
         """What this run left in the file and in parts; None when there is nothing yet.
 
@@ -205,8 +214,8 @@ class PredictionFile:
                 more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
                 count = len({name for name, _ in found.answers})
                 raise ConfigError(
-                    f"{path} holds {count} answers of another run "
-                    f"({'; '.join(changes[:_SHOWN])}{more}): choose another run.save_path, or "
+                    f"{path} holds {count} answers of another run, which is not finished "
+                    f"({'; '.join(changes[:_SHOWN])}{more}): finish that one, choose another run.save_path, or "
                     "begin anew with --fresh, which keeps the old file under another name."
                 )
             if whole is None:

@@ -76,7 +76,7 @@ def test_what_training_asks_for_is_allowed(name, label):
 @pytest.mark.parametrize(
     "text",
     [
-        "<p>knot-defect</p>{<1><2><3><4>}",  # reads as "k", not defective
+        "<p>knot-defect</p>{<1><2><3><4>}",
         "<p>not-defect</p>{<1><2><3><4>}",
         "<p>-defect</p>{<1><2><3><4>}",
         "<p>nut -defect</p>{<1><2><3><4>}",
@@ -97,6 +97,14 @@ def test_what_training_asks_for_is_allowed(name, label):
 def test_what_a_grammar_leaves_out(text):
     assert not holds(DefectGrammar(None), text)
     assert holds(DefectGrammar(None), "<p>nut-defect</p>{<1><2><3><4>}")
+
+
+def test_a_known_name_may_end_like_a_label():
+    for label, number in (("defect", DEFECT), ("not-defect", NOT_DEFECT)):
+        text = f"<p>knot-{label}</p>{{<1><2><3><4>}}"
+        assert holds(DefectGrammar(["knot"]), text)
+        answer = parse_answer(text)
+        assert (answer.label, answer.object_class) == (number, "knot")
 
 
 def test_a_name_that_ends_like_a_label_can_still_be_good():
@@ -154,7 +162,7 @@ def test_answers_that_no_model_can_give(answers):
         AnswerSet(answers)
 
 
-@pytest.mark.parametrize("name", ["", " nut", "a<b", "a\nb", "knot", "do not "])
+@pytest.mark.parametrize("name", ["", " nut", "a<b", "a\nb", "not", "do not "])
 def test_classes_that_cannot_be_told_apart(name):
     with pytest.raises(ConfigError, match="class"):
         DefectGrammar(["bottle", name])

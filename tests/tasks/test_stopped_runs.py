@@ -17,6 +17,9 @@ from minigpt4.tasks.prediction_file import alone, read_predictions
 HERE = Path(__file__).parent
 
 
+NAME = "mvtec_ad_predictions.jsonl"
+
+
 @pytest.fixture
 def folder(tmp_path):
     write_config(tmp_path)
@@ -31,7 +34,7 @@ def whole(folder):
 
 
 def lines(out):
-    return (out / "mvtec_ad_predictions.jsonl").read_text("utf-8").splitlines()
+    return (out / NAME).read_text("utf-8").splitlines()
 
 
 def metrics(out):
@@ -55,7 +58,7 @@ def test_killed_and_started_again(folder, whole, caplog, killed_after):
         [sys.executable, str(HERE / "stopped_run.py"), str(folder), "0.2"],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
     )
-    path = folder / "out" / "mvtec_ad_predictions.jsonl"
+    path = folder / "out" / NAME
     deadline = time.monotonic() + 60
     while not path.is_file() or path.read_bytes().count(b"\n") < 1 + killed_after:
         assert process.poll() is None and time.monotonic() < deadline
@@ -74,9 +77,9 @@ def test_killed_and_started_again(folder, whole, caplog, killed_after):
 @pytest.mark.parametrize("cut", [1, 30, 400, 3000, 5000, 9000])
 def test_torn_anywhere(folder, whole, cut):
     """Whatever is lost at the end of the file is asked for again, in the same batches."""
-    content = (folder / "whole" / "mvtec_ad_predictions.jsonl").read_bytes()
+    content = (folder / "whole" / NAME).read_bytes()
     (folder / "out").mkdir()
-    (folder / "out" / "mvtec_ad_predictions.jsonl").write_bytes(content[:-cut])
+    (folder / "out" / NAME).write_bytes(content[:-cut])
     model = PictureModel()
     same_as_whole(folder, run(folder, model), whole)
     assert model.asked > 0
@@ -84,7 +87,7 @@ def test_torn_anywhere(folder, whole, cut):
 
 def test_torn_in_the_first_line(folder, whole):
     (folder / "out").mkdir()
-    (folder / "out" / "mvtec_ad_predictions.jsonl").write_bytes(b'{"run": {"na')
+    (folder / "out" / NAME).write_bytes(b'{"run": {"na')
     same_as_whole(folder, run(folder, PictureModel()), whole)
 
 
@@ -111,7 +114,7 @@ def test_another_way_of_scoring_needs_no_asking(folder, whole):
 def test_another_batch_size_keeps_what_is_there(folder, whole):
     (folder / "out").mkdir()
     kept = whole[1][: 1 + 8]
-    (folder / "out" / "mvtec_ad_predictions.jsonl").write_text("\n".join(kept) + "\n", "utf-8")
+    (folder / "out" / NAME).write_text("\n".join(kept) + "\n", "utf-8")
     model = PictureModel()
     run(folder, model, "evaluation_datasets.mvtec_ad.batch_size=2")
     assert model.batches[:7] == [2] * 7  # 14 of 22 samples were missing
@@ -128,12 +131,25 @@ def test_another_batch_size_keeps_what_is_there(folder, whole):
     ],
 )
 def test_another_run_is_not_mixed_in(folder, whole, option, said):
+    stopped = folder / "out"
+    stopped.mkdir()
+    (stopped / NAME).write_text("\n".join(whole[1][:13]) + "\n", "utf-8")
     model = PictureModel()
-    with pytest.raises(ConfigError, match=r"holds 22 answers.*--fresh") as error:
-        run(folder, model, option, save_path=folder / "whole")
+    with pytest.raises(ConfigError, match=r"holds 12 answers.*--fresh") as error:
+        run(folder, model, option)
     assert said in str(error.value)
     assert model.asked == 0
-    assert lines(folder / "whole") == whole[1]
+    assert lines(stopped) == whole[1][:13]
+
+
+def test_another_run_keeps_a_finished_one_under_another_name(folder, whole):
+    model = PictureModel()
+    option = "evaluation_datasets.mvtec_ad.limit=4"
+    run(folder, model, option, save_path=folder / "whole")
+    assert model.asked >= 4  # and again what cannot be read
+    assert len(read_predictions(folder / "whole" / NAME)[1]) == 4
+    old = folder / "whole" / "mvtec_ad_predictions.old1.jsonl"
+    assert old.read_text("utf-8").splitlines() == whole[1]
 
 
 def test_other_data_or_pictures_are_another_run(folder, whole):
@@ -141,14 +157,16 @@ def test_other_data_or_pictures_are_another_run(folder, whole):
     rows = json.loads(data.read_text("utf-8"))
     rows[1]["bbox"] = [1, 2, 3, 4]
     data.write_text(json.dumps(rows), "utf-8")
+    (folder / "out").mkdir()
+    (folder / "out" / NAME).write_text("\n".join(whole[1][:13]) + "\n", "utf-8")
     with pytest.raises(ConfigError, match=r"the content of data .*val_data\.json\)"):
-        run(folder, PictureModel(), save_path=folder / "whole")
+        run(folder, PictureModel())
     rows[1]["bbox"] = list(PARTS[1][1])
     data.write_text(json.dumps(rows), "utf-8")
     picture = folder / "MVTEC_det" / "images" / PARTS[0][0]
     picture.write_bytes(picture.read_bytes() + b"\n")
     with pytest.raises(ConfigError, match=r"\(the content of pictures\)"):
-        run(folder, PictureModel(), save_path=folder / "whole")
+        run(folder, PictureModel())
 
 
 def test_begun_anew_on_request(folder, whole):
@@ -167,7 +185,7 @@ def test_parts_that_several_processes_left_are_taken_in(folder, whole):
     header, *rows = whole[1]
     out = folder / "out"
     out.mkdir()
-    (out / "mvtec_ad_predictions.jsonl").write_text(f"{header}\n", "utf-8")
+    (out / NAME).write_text(f"{header}\n", "utf-8")
     batches = [rows[start : start + 4] for start in range(0, 20, 4)]
     for rank, chosen in enumerate(([batches[0], batches[3]], [batches[1], batches[4]], [])):
         text = "\n".join([header, *(row for batch in chosen for row in batch)]) + '\n{"id": "torn'
@@ -180,7 +198,7 @@ def test_parts_that_several_processes_left_are_taken_in(folder, whole):
 
 
 def test_two_evaluations_do_not_write_one_file(folder):
-    path = folder / "out" / "mvtec_ad_predictions.jsonl"
+    path = folder / "out" / NAME
     path.parent.mkdir()
     with alone(path), pytest.raises(ConfigError, match="Another evaluation is writing"):
         run(folder, PictureModel())

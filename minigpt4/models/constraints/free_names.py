@@ -1,7 +1,7 @@
 """Names of objects that are not known beforehand, with a label that can be told from the name.
 
-A phrase is ``{name}-defect`` or ``{name}-not-defect``. A name that ends in ``not`` would make the
-first read as the second, so it can only be called not defective.
+A phrase is ``{name}-defect`` or ``{name}-not-defect``. A name whose last word is ``not`` would make
+the first read as the second; any that ends in these letters can only be called not defective.
 """
 
 from __future__ import annotations

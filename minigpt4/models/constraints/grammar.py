@@ -13,7 +13,7 @@ from minigpt4.models.constraints.boxes import Boxes, BoxState
 from minigpt4.models.constraints.free_names import CLOSE, LABELS, OPEN, FreeNames
 from minigpt4.models.constraints.trie import Trie
 
-_MISLEADING = re.compile(r"not\s*$")
+_MISLEADING = re.compile(r"\bnot\s*$")
 """A name that makes ``{name}-defect`` read as not defective."""
 
 
