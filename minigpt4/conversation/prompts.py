@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from minigpt4.common.errors import DataError
 
@@ -75,6 +76,31 @@ def training_prompt(instruction: str, *, template: str, chat_template: bool) -> 
         chat_template: Whether the template is used.
     """
     return wrap(instruction, template) if chat_template else instruction
+
+
+def training_turns(
+    samples: Mapping[str, Any], *, template: str, chat_template: bool
+) -> list[tuple[list[str], list[str]]]:
+    """Each sample's prompts and answers, as the language model sees them in training.
+
+    Args:
+        samples: A batch as ``collate`` makes it.
+        template: Chat template with one ``{}``; conversations always have it.
+        chat_template: Whether single instructions have it.
+    """
+    if "conv_q" in samples:
+        turns = []
+        for questions, answers, symbol in zip(
+            samples["conv_q"], samples["conv_a"], samples["connect_sym"], strict=True
+        ):
+            prompts = [wrap(question, template) for question in questions.split(symbol)]
+            turns.append((prompts, answers.split(symbol)))
+        return turns
+    prompts = [
+        training_prompt(instruction, template=template, chat_template=chat_template)
+        for instruction in samples["instruction_input"]
+    ]
+    return [([p], [a]) for p, a in zip(prompts, samples["answer"], strict=True)]
 
 
 def inference_prompt(

@@ -118,7 +118,7 @@ def load_language_model(settings: ModelSettings, device: torch.device) -> Langua
             f"{source.name} (model.llama_model) is a {type(model).__name__}, which takes no "
             f"{', '.join(unable)}: choose a decoder-only transformer."
         )
-    tokenizer = _load_tokenizer(source, model.get_input_embeddings().weight.shape[0])
+    tokenizer = load_tokenizer(source, model.get_input_embeddings().weight.shape[0])
     model.requires_grad_(not settings.freeze_llm)
     if quantization is not None:
         make_trainable(model)
@@ -203,7 +203,16 @@ def _load_model(source: Source, kwargs: dict[str, Any], *, random: bool) -> Any:
         raise explain(source.name, error) from error
 
 
-def _load_tokenizer(source: Source, rows: int) -> LlmTokenizer:
+def load_tokenizer(source: Source, rows: int | None = None) -> LlmTokenizer:
+    """The tokenizer of a language model, without its weights.
+
+    Args:
+        source: The language model, as ``locate`` finds it.
+        rows: Its embeddings; None where they are not known.
+    Raises:
+        AccessError: Its files may not be had, or there is no network.
+        WeightsError: There is no tokenizer that can be read.
+    """
     try:
         folder = source.tokenizer_folder()
     except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from minigpt4.common.errors import DataError
 from minigpt4.common.settings import ModelSettings
-from minigpt4.conversation.prompts import training_prompt, wrap
+from minigpt4.conversation.prompts import training_turns
 from minigpt4.datasets.schema import Batch
 from minigpt4.models.llm import default_device, load_language_model, resolve_precision
 from minigpt4.models.loss import CoordinateTargets, Reduction, reduce_losses, token_losses
@@ -200,20 +200,11 @@ class MiniGPTCore(nn.Module):
 
     def _turns(self, samples: Mapping[str, Any]) -> list[tuple[list[str], list[str]]]:
         """Each sample's prompts and answers."""
-        template = self.settings.prompt_template
-        if "conv_q" in samples:
-            turns = []
-            for questions, answers, symbol in zip(
-                samples["conv_q"], samples["conv_a"], samples["connect_sym"], strict=True
-            ):
-                prompts = [wrap(question, template) for question in questions.split(symbol)]
-                turns.append((prompts, answers.split(symbol)))
-            return turns
-        prompts = [
-            training_prompt(i, template=template, chat_template=self.settings.chat_template)
-            for i in samples["instruction_input"]
-        ]
-        return [([p], [a]) for p, a in zip(prompts, samples["answer"], strict=True)]
+        return training_turns(
+            samples,
+            template=self.settings.prompt_template,
+            chat_template=self.settings.chat_template,
+        )
 
     def _losses(self, spliced: Spliced) -> tuple[Tensor, Tensor]:
         """Loss of each answer token, and the sample it belongs to.
