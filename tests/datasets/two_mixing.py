@@ -1,4 +1,4 @@
-"""Run under torchrun by ``test_mixing``: ``two_mixing.py FOLDER``."""
+"""Run under torchrun by ``test_mixed_training``: ``two_mixing.py FOLDER``."""
 
 from __future__ import annotations
 
