@@ -210,7 +210,7 @@ def summary(metrics: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"By how often the answer occurs in training: {listed(metrics['by_frequency'])}"
         )
-    if "no_overlap" in metrics:
+    if "no_overlap" in metrics and metrics["no_overlap"]["count"] < metrics["count"]:
         counted = f"{metrics['no_overlap']['count']} questions"
         lines.append(
             "Without pictures that also occur in training: "
