@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.utils.data import Dataset
 
 from minigpt4.common.errors import DataError
 from minigpt4.datasets.filters import table_where
+from minigpt4.datasets.nested import add_nested
 from minigpt4.datasets.opening import (
     PictureNames,
     look_for,
@@ -264,7 +264,7 @@ class RecordDataset(Dataset[Sample]):
     def _picture_name(self, row: Mapping[str, Any]) -> str:
         assert self.spec.image is not None
         name = fill(self.spec.image, row)
-        return PurePosixPath(name).name if self._name_only else name
+        return name.rpartition("/")[2] if self._name_only else name
 
     def _path(self, row: Mapping[str, Any]) -> str:
         return self._folder.path(self._picture_name(row))
@@ -279,6 +279,7 @@ class RecordDataset(Dataset[Sample]):
             options=self.spec.reader_options,
         )
         fields, where = self.spec.fields or {}, self.spec.where or ()
+        add_nested(table, [*fields.values(), *where])
         require_columns(table, {f"fields.{f}": c for f, c in fields.items()}, name=self.name)
         for field, column in fields.items():
             table.alias(field, column)

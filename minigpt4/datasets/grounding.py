@@ -24,6 +24,7 @@ from minigpt4.datasets.pictures import picture_size
 from minigpt4.datasets.pixel_boxes import (
     boxes_beyond,
     in_pixels,
+    is_converted,
     pixel_box_mistake,
     pixel_boxes,
     to_grid,
@@ -126,7 +127,7 @@ class GroundingDataset(RecordDataset):
 
     def _grid_boxes(self, row: Mapping[str, Any]) -> Sequence[Sequence[int]]:
         form = self.spec.box_form
-        return to_grid(row, pixel_boxes(row, form)) if in_pixels(form) else boxes_of(row)
+        return to_grid(row, pixel_boxes(row, form), form) if is_converted(form) else boxes_of(row)
 
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
         meta = {name: value for name, value in row.items() if value is not None}
@@ -134,9 +135,11 @@ class GroundingDataset(RecordDataset):
             meta.setdefault("image_path", self._picture_name(row))
         if "is_broken" in meta:
             meta["is_broken"] = str(meta["is_broken"]).lower() in ("true", "1")
-        if in_pixels(self.spec.box_form):
-            meta["boxes_px"] = pixel_boxes(row, self.spec.box_form)
-            meta["boxes"] = to_grid(row, meta["boxes_px"])
+        if is_converted(self.spec.box_form):
+            corners = pixel_boxes(row, self.spec.box_form)
+            meta["boxes"] = to_grid(row, corners, self.spec.box_form)
+            if in_pixels(self.spec.box_form):
+                meta["boxes_px"] = corners
         return meta
 
     def _id(self, row: Mapping[str, Any], number: int) -> str:
@@ -167,9 +170,9 @@ class GroundingDataset(RecordDataset):
             return error.args[0]
         if self.spec.box_form == "ready" or "boxes" not in self._wanted_columns(pattern):
             return None
-        if in_pixels(self.spec.box_form):
+        if is_converted(self.spec.box_form):
             mistake = pixel_box_mistake(row, self.spec.box_form, sized=self._sizes_known())
-            if mistake is None and self._sizes_known():
+            if mistake is None and (self._sizes_known() or not in_pixels(self.spec.box_form)):
                 self._cut += boxes_beyond(row, self.spec.box_form)
             return mistake
         boxes = boxes_of(row)

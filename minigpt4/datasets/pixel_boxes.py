@@ -1,4 +1,4 @@
-"""Boxes that annotations give in pixels, and their form in hundredths of the picture."""
+"""Boxes in pixels or shares of the picture, and their form in hundredths of it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,34 @@ import numpy as np
 from minigpt4.common.boxes import px_to_percent
 
 Corners = list[float]
-"""x1, y1, x2, y2 in pixels; the right and the bottom edge are outer ones."""
+"""x1, y1, x2, y2 in the annotation's unit; the right and the bottom edge are outer ones."""
+
+_ROUNDING = 1e-4
+"""Shares are written with a few digits, so that a box at the edge seems to reach beyond it."""
 
 
 def in_pixels(form: str) -> bool:
     """Whether boxes of this ``box_form`` are in pixels."""
     return form.startswith("pixels_")
+
+
+def is_converted(form: str) -> bool:
+    """Whether boxes of this ``box_form`` are not in hundredths yet: in pixels, or in shares."""
+    return in_pixels(form) or form.startswith("shares_")
+
+
+def _size(row: Mapping[str, Any], form: str) -> tuple[float, float]:
+    """Width and height in the unit of the boxes."""
+    return (float(row["width"]), float(row["height"])) if in_pixels(form) else (1.0, 1.0)
+
+
+def corners_of(box: Sequence[float], form: str) -> Corners:
+    """One box of a ``box_form`` (``pixels_xywh``, ``shares_cxcywh`` ...) as corners."""
+    a, b, c, d = box
+    if form.endswith("_xyxy"):
+        return [a, b, c, d]
+    left, top = (a - c / 2, b - d / 2) if form.endswith("_cxcywh") else (a, b)
+    return [left, top, left + c, top + d]
 
 
 def pixel_boxes(row: Mapping[str, Any], form: str) -> list[Corners]:
@@ -24,22 +46,23 @@ def pixel_boxes(row: Mapping[str, Any], form: str) -> list[Corners]:
     if not isinstance(found, list) or not found:
         return []
     boxes = found if isinstance(found[0], list) else [found]
-    if form == "pixels_xyxy":
-        return [list(box) for box in boxes]
-    return [[x, y, x + width, y + height] for x, y, width, height in boxes]
+    return [corners_of(box, form) for box in boxes]
 
 
-def to_grid(row: Mapping[str, Any], boxes: Sequence[Corners]) -> list[list[int]]:
-    """Corners to hundredths of the row's ``width`` and ``height``."""
-    width, height = float(row["width"]), float(row["height"])
+def to_grid(
+    row: Mapping[str, Any], boxes: Sequence[Corners], form: str = "pixels_xyxy"
+) -> list[list[int]]:
+    """Corners to hundredths of the picture."""
+    width, height = _size(row, form)
     return [list(px_to_percent(box, width=width, height=height)) for box in boxes]
 
 
 def boxes_beyond(row: Mapping[str, Any], form: str) -> int:
     """How many boxes of a row, which has no other mistake, reach beyond its picture."""
-    width, height = float(row["width"]), float(row["height"])
+    width, height = _size(row, form)
+    slack = 0.0 if in_pixels(form) else _ROUNDING
     return sum(
-        min(box[0], box[1]) < 0 or box[2] > width or box[3] > height
+        min(box[0], box[1]) < -slack or box[2] > width + slack or box[3] > height + slack
         for box in pixel_boxes(row, form)
     )
 
@@ -53,7 +76,7 @@ def pixel_box_mistake(row: Mapping[str, Any], form: str, *, sized: bool = True) 
         sized: Whether the row has the picture's ``width`` and ``height``.
     """
     try:
-        width, height = (float(row[name]) if sized else np.inf for name in ("width", "height"))
+        width, height = _size(row, form) if sized or not in_pixels(form) else (np.inf, np.inf)
         boxes = pixel_boxes(row, form)
         corners = [[float(value) for value in box] for box in boxes]
     except (KeyError, TypeError, ValueError):

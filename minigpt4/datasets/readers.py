@@ -48,12 +48,14 @@ class Reader:
             path at all (a hub id), which is handed over unchecked.
         options: Keys of ``build_info.reader_options`` that it understands.
         splits: Whether one path holds several splits, of which it gives ``ReaderOptions.split``.
+        form: ``build_info`` that goes with the format, where an entry says nothing else.
     """
 
     code: str
     takes: Literal["file", "folder", "either", "name"] = "file"
     options: tuple[str, ...] = ()
     splits: bool = False
+    form: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, path: Path, options: ReaderOptions) -> Table:
         """Read one file or folder."""
@@ -78,6 +80,36 @@ READERS: dict[str, Reader] = {
         code="visual_genome:read_regions", takes="folder", options=("below_area",)
     ),
     "ocr_vqa": Reader(code="ocr_vqa:read_ocr_vqa", splits=True),
+    "coco": Reader(
+        code="coco:read_coco",
+        form={"task": "objects", "box_form": "pixels_xywh"},
+    ),
+    "voc": Reader(
+        code="voc:read_voc",
+        takes="folder",
+        options=("image_set", "difficult"),
+        form={"task": "objects", "box_form": "pixels_xyxy"},
+    ),
+    "yolo": Reader(
+        code="yolo:read_yolo",
+        takes="either",
+        options=("images", "names"),
+        splits=True,
+        form={"task": "objects", "box_form": "shares_cxcywh"},
+    ),
+    "masks": Reader(
+        code="mask_folders:read_masks",
+        takes="folder",
+        options=("class_name", "boxes"),
+        form={"task": "detection", "image": "{image_path}"},
+    ),
+    "parquet": Reader(code="parquet:read_parquet", takes="either"),
+    "hf": Reader(
+        code="hub:read_hub",
+        takes="name",
+        options=("config", "split", "revision", "data_files"),
+        splits=True,
+    ),
 }
 """Formats by the name that ``build_info.reader`` gives; a file's ending is a name too."""
 

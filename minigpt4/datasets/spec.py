@@ -19,7 +19,9 @@ _OLD_KEYS = (
 # Options of readers that older files have beside the other keys.
 _OLD_READER_OPTIONS = ("dataset", "splitBy")
 
-BOX_FORMS = ("grid", "pixels_xyxy", "pixels_xywh", "ready")
+BOX_FORMS = (
+    "grid", "pixels_xyxy", "pixels_xywh", "shares_xyxy", "shares_xywh", "shares_cxcywh", "ready"
+)  # fmt: skip
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -62,10 +64,18 @@ class RecordSpec:
     """Columns that the text processor cleans."""
     box_form: str = "grid"
     """``grid``: boxes are x1, y1, x2, y2 in 0-100; ``pixels_xyxy`` and ``pixels_xywh`` (left, top,
-    width, height): in pixels of a picture of ``width`` by ``height``; ``ready``: already written as
-    in answers."""
+    width, height): in pixels of a picture of ``width`` by ``height``; ``shares_xyxy``,
+    ``shares_xywh`` and ``shares_cxcywh`` (centre, width, height): in shares of them, 0-1;
+    ``ready``: already written as in answers."""
     task: str | None = None
-    """Grounding: ``refer``, ``identify`` or ``detection``, which sets the defaults."""
+    """Grounding: ``refer``, ``identify``, ``detection`` (of defects) or ``objects`` (of any
+    classes), which sets the defaults."""
+    classes: tuple[str, ...] = ()
+    """Objects: names of the classes to find, in the order of answers; empty: all there are."""
+    per: str = "picture"
+    """Objects: what a sample is: a ``picture`` with all its objects, or a ``category`` of it."""
+    empty_answer: str = "none"
+    """Objects: the answer where there is none."""
     turns: int | None = None
     """Conversations: only the first so many turns."""
     on_broken: str = "error"
@@ -117,8 +127,9 @@ def make_spec(
             near = difflib.get_close_matches(key, [*known, *_OLD_KEYS], n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             mistakes.append(f"unknown key {key!r}{hint}")
-    values = {**defaults, **{k: v for k, v in build_info.items() if k in known}}
-    reader = READERS.get(values.get("reader", "auto"))
+    reader = READERS.get(build_info.get("reader", "auto"))
+    form = reader.form if reader is not None else {}
+    values = {**defaults, **form, **{k: v for k, v in build_info.items() if k in known}}
     values["reader_options"] = {
         **{key: build_info[key] for key in _OLD_READER_OPTIONS if key in build_info},
         **(values.get("reader_options") or {}),
@@ -128,7 +139,7 @@ def make_spec(
         values["ann_path"] = annotation_paths(build_info, "train")
     if not values.get("image_path"):
         values["image_path"] = _storage(build_info.get("images"))
-    for key in ("prompts", "process"):
+    for key in ("prompts", "process", "classes"):
         values[key] = _strings(values.get(key))
     if not values["ann_path"]:
         mistakes.append(f"no annotation file is given for split {split!r} (ann_path)")
@@ -137,7 +148,8 @@ def make_spec(
     mistakes += where_mistakes(values.get("where"))
     skips = ("error", "skip")
     for key, allowed in (
-        ("on_broken", skips), ("on_bad_row", skips), ("box_form", BOX_FORMS)
+        ("on_broken", skips), ("on_bad_row", skips), ("box_form", BOX_FORMS),
+        ("per", ("picture", "category")),
     ):  # fmt: skip
         if values.get(key, allowed[0]) not in allowed:
             mistakes.append(f"{key} is {values[key]!r}, but must be one of {', '.join(allowed)}")

@@ -6,159 +6,40 @@ reference counts change. A ``Table`` keeps each column as one numpy array or one
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import orjson
+
+from minigpt4.datasets.columns import Column, PackedColumn, join_columns, pack, values_of
 
 _CHUNK = 65536
 """Rows that are taken apart at once."""
-_LONGEST_EMPTY = 5
-"""Bytes of the longest JSON value that may count as empty (``false``)."""
-
-Form = Literal["text", "json", "slow_json"]
 
 
-class PackedColumn:
-    """Strings, or any JSON values, as one run of UTF-8 bytes with offsets.
+class _Unhashable(str):
+    """A list or mapping among keys."""
 
-    Args:
-        data: All values' bytes after each other.
-        ends: Where each value ends in them.
-        form: ``text`` for strings as they are, ``json`` for what orjson reads, ``slow_json`` for
-            what only the standard library does (whole numbers beyond 64 bits, lone surrogates).
-    """
-
-    def __init__(self, data: np.ndarray, ends: np.ndarray, *, form: Form) -> None:
-        self._data = data
-        self._ends = ends.astype(np.uint32) if len(data) < 2**32 else ends
-        self.form = form
-
-    @classmethod
-    def pack(cls, values: Iterable[Any]) -> PackedColumn:
-        """Pack values; all strings are kept as they are, anything else as JSON (NaN as null)."""
-        values = values if isinstance(values, list) else list(values)
-        if all(type(value) is str for value in values):
-            data = "".join(values)
-            # ASCII text has as many bytes as characters.
-            pieces = (
-                values if data.isascii() else [v.encode("utf-8", "surrogatepass") for v in values]
-            )
-            return cls(*_joined(data.encode("utf-8", "surrogatepass"), pieces), form="text")
-        try:
-            texts = list(map(orjson.dumps, values))
-            return cls(*_joined(b"".join(texts), texts), form="json")
-        except TypeError:
-            texts = [json.dumps(value).encode() for value in values]
-            return cls(*_joined(b"".join(texts), texts), form="slow_json")
-
-    @classmethod
-    def concat(cls, columns: Sequence[PackedColumn]) -> PackedColumn:
-        """All values of several columns of one form."""
-        starts = np.cumsum([0, *(len(column._data) for column in columns[:-1])])
-        ends = [c._ends.astype(np.int64) + s for c, s in zip(columns, starts, strict=True)]
-        data = np.concatenate([column._data for column in columns])
-        return cls(data, np.concatenate(ends), form=columns[0].form)
-
-    def values(self, start: int, stop: int) -> list[Any]:
-        """Several values at once."""
-        begin = int(self._ends[start - 1]) if start else 0
-        data = self._data[begin : int(self._ends[stop - 1])].tobytes() if stop > start else b""
-        ends = (self._ends[start:stop].astype(np.int64) - begin).tolist()
-        if self.form == "text" and data.isascii():
-            text = data.decode("ascii")
-            return [text[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-        pieces = [data[a:b] for a, b in zip([0, *ends], ends, strict=False)]
-        if self.form == "text":
-            return [piece.decode("utf-8", "surrogatepass") for piece in pieces]
-        values: list[Any] = self._loads(b"[" + b",".join(pieces) + b"]")
-        return values
-
-    def _lengths(self) -> np.ndarray:
-        lengths: np.ndarray = np.diff(self._ends, prepend=self._ends.dtype.type(0))
-        return lengths.astype(np.int64)
-
-    def only(self, wanted: np.ndarray) -> PackedColumn:
-        """The values where ``wanted``, shape (rows,), is true."""
-        lengths = self._lengths()
-        data = self._data[: self._ends[-1]][np.repeat(wanted, lengths)]
-        return PackedColumn(data, np.cumsum(lengths[wanted]), form=self.form)
-
-    def empty(self) -> np.ndarray:
-        """Which values are empty (no text, null, nothing in them, zero, false), shape (rows,)."""
-        lengths = self._lengths()
-        if self.form == "text":
-            found: np.ndarray = lengths == 0
-            return found
-        found = np.zeros(len(self), dtype=bool)
-        for index in np.flatnonzero(lengths <= _LONGEST_EMPTY).tolist():
-            found[index] = not self[index]
-        return found
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def __getitem__(self, index: int) -> Any:
-        start = self._ends[index - 1] if index else 0
-        data = self._data[start : self._ends[index]].tobytes()
-        return data.decode("utf-8", "surrogatepass") if self.form == "text" else self._loads(data)
-
-    def _loads(self, data: bytes) -> Any:
-        return orjson.loads(data) if self.form == "json" else json.loads(data)
+    __slots__ = ()
 
 
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
+def _plain(key: Any) -> Any:
+    return json.loads(key) if type(key) is _Unhashable else key
 
 
-def _joined(data: bytes, pieces: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
-    return np.frombuffer(data, dtype=np.uint8), ends
-
-
-Column = PackedColumn | np.ndarray
-
-
-def pack(values: list[Any]) -> Column:
-    """The lightest column that gives the same values back."""
-    kinds = set(map(type, values))
-    if kinds == {bool}:
-        return np.array(values, dtype=np.bool_)
-    if kinds == {int} and _fits(values):
-        return np.array(values, dtype=np.int64)
-    if kinds == {float}:
-        return np.array(values, dtype=np.float64)
-    if kinds == {list} and len(set(map(len, values))) == 1 and values[0]:
-        flat = [item for value in values for item in value]
-        inner = set(map(type, flat))
-        if inner == {float} or (inner == {int} and _fits(flat)):
-            form = np.float64 if inner == {float} else np.int64
-            return np.array(flat, dtype=form).reshape(len(values), len(values[0]))
-    return PackedColumn.pack(values)
-
-
-def _fits(values: list[int]) -> bool:
-    return min(values) >= -(2**63) and max(values) < 2**63
-
-
-def _join_columns(columns: Sequence[Column]) -> Column:
-    """One column of several, which need not be of one kind."""
-    kinds = {c.form if isinstance(c, PackedColumn) else (c.dtype, c.shape[1:]) for c in columns}
-    if len(kinds) > 1:
-        return pack([value for column in columns for value in _values(column, 0, len(column))])
-    if isinstance(columns[0], PackedColumn):
-        return PackedColumn.concat(columns)  # type: ignore[arg-type]
-    return np.concatenate(columns)  # type: ignore[arg-type]
-
-
-def _values(column: Column, start: int, stop: int) -> list[Any]:
-    if isinstance(column, PackedColumn):
-        return column.values(start, stop)
-    values: list[Any] = column[start:stop].tolist()
-    return values
+def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows by column; a key that a row lacks is None there."""
+    first = list(rows[0]) if rows else []
+    if len(first) > 1 and set(map(len, rows)) == {len(first)}:
+        with contextlib.suppress(KeyError):  # then all rows have the same keys, as most files' do
+            columns = zip(*map(operator.itemgetter(*first), rows), strict=True)
+            return {name: list(column) for name, column in zip(first, columns, strict=True)}
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 class Table:
@@ -191,11 +72,13 @@ class Table:
     @classmethod
     def from_chunks(cls, chunks: Iterable[Sequence[Mapping[str, Any]]], *, source: str) -> Table:
         """The same from parts of the list, so that never all rows are Python objects at once."""
-        parts = []
-        for rows in chunks:
-            names = dict.fromkeys(name for row in rows for name in row)
-            columns = {str(name): pack([row.get(name) for row in rows]) for name in names}
-            parts.append(cls(columns, sources=[(source, len(rows))]))
+        parts = [
+            cls(
+                {str(name): pack(values) for name, values in _columns_of(rows).items()},
+                sources=[(source, len(rows))],
+            )
+            for rows in chunks
+        ]
         return cls.concat(parts, source=source)
 
     @classmethod
@@ -212,7 +95,7 @@ class Table:
         columns: dict[str, Column] = {}
         for name in names:
             parts = [t._columns.get(name) for t in tables]
-            columns[name] = _join_columns(
+            columns[name] = join_columns(
                 [
                     PackedColumn.pack([None] * len(table)) if part is None else part
                     for part, table in zip(parts, tables, strict=True)
@@ -245,6 +128,10 @@ class Table:
         """Let a column be read under another name too."""
         self._columns[name] = self._columns[column]
 
+    def add(self, name: str, values: list[Any]) -> None:
+        """Add a column: a value for each row."""
+        self._columns[name] = pack(values)
+
     def value(self, index: int, name: str) -> Any:
         """One value; None where the table has no such column."""
         column = self._columns.get(name)
@@ -271,7 +158,7 @@ class Table:
                 yield from (() for _ in range(start, stop))
                 continue
             yield from zip(
-                *(_values(self._columns[name], start, stop) for name in names), strict=True
+                *(values_of(self._columns[name], start, stop) for name in names), strict=True
             )
 
     def empty(self, name: str) -> np.ndarray:
@@ -289,20 +176,27 @@ class Table:
 
         Returns:
             For each row the number of its combination, shape (rows,), and the combinations in the
-            order of first use. Values that cannot be hashed all count as different.
+            order of first use.
         """
         numbers: dict[Any, int] = {}
-        found: list[tuple[Any, ...]] = []
         codes = np.empty(len(self), dtype=np.int32)
-        for row, values in enumerate(self.tuples(names)):
-            try:
-                number = numbers.setdefault(values, len(found))
-            except TypeError:
-                number = len(found)
-            if number == len(found):
-                found.append(values)
-            codes[row] = number
-        return codes, [dict(zip(names, values, strict=True)) for values in found]
+        for start in range(0, len(self), _CHUNK):
+            keys = self._keys(names, start, min(start + _CHUNK, len(self)))
+            for key in dict.fromkeys(keys):
+                numbers.setdefault(key, len(numbers))
+            codes[start : start + len(keys)] = np.fromiter(
+                map(numbers.__getitem__, keys), dtype=np.int32, count=len(keys)
+            )
+        combinations = ((key,) for key in numbers) if len(names) == 1 else numbers
+        return codes, [dict(zip(names, map(_plain, c), strict=True)) for c in combinations]
+
+    def _keys(self, names: Sequence[str], start: int, stop: int) -> list[Any]:
+        """What tells the rows' values apart; lists and mappings by their JSON."""
+        columns = [values_of(self._columns[name], start, stop) for name in names]
+        for number, values in enumerate(columns):
+            if {list, dict} & set(map(type, values)):
+                columns[number] = [_Unhashable(json.dumps(value)) for value in values]
+        return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
     def only(self, wanted: np.ndarray) -> Table:
         """A table of some of the rows; messages still name the rows of the file.

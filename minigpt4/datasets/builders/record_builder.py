@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from minigpt4.common.errors import ConfigError
@@ -12,26 +12,27 @@ from minigpt4.datasets.base import RecordDataset
 from minigpt4.datasets.builders.defaults import default_build_info
 from minigpt4.datasets.caption import CaptionDataset
 from minigpt4.datasets.conversation import ConversationDataset
+from minigpt4.datasets.detection import open_detection
 from minigpt4.datasets.grounding import GroundingDataset
 from minigpt4.datasets.spec import annotation_paths
 from minigpt4.datasets.streams.builder import STREAM_KINDS, StreamBuilder
 from minigpt4.datasets.vqa import VQADataset
 
-KINDS: dict[str, type[RecordDataset]] = {
+KINDS: dict[str, Callable[..., RecordDataset]] = {
     "vqa": VQADataset,
     "caption": CaptionDataset,
     "grounding": GroundingDataset,
-    "detection": GroundingDataset,
+    "detection": open_detection,
     "refer": GroundingDataset,
     "conversation": ConversationDataset,
 }
-"""Data set class by ``datasets.<name>.kind``."""
+"""What opens a data set by ``datasets.<name>.kind``."""
 
 _VALIDATION_SPLITS = ("val", "test")
 
 
-def dataset_class(kind: str, *, name: str) -> type[RecordDataset]:
-    """The class of a kind.
+def dataset_class(kind: str, *, name: str) -> Callable[..., RecordDataset]:
+    """The class of a kind, or what chooses one.
 
     Raises:
         ConfigError: There is no such kind.
@@ -44,7 +45,7 @@ def dataset_class(kind: str, *, name: str) -> type[RecordDataset]:
 
 def prepare_build_info(build_info: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Fill in what a kind implies."""
-    task = {"task": kind} if kind in ("detection", "refer") else {}
+    task = {"task": kind} if kind == "refer" else {}
     return {**task, **build_info}
 
 

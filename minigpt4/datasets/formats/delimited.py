@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minigpt4.common.errors import DataError
+from minigpt4.datasets.columns import PackedColumn
 from minigpt4.datasets.readers import ReaderOptions
-from minigpt4.datasets.table import PackedColumn, Table
+from minigpt4.datasets.table import Table
 
 _CHUNK = 32768
 """Rows that are Python objects at once."""

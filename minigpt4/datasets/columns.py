@@ -1,0 +1,150 @@
+"""One column of annotations as one numpy array or one run of bytes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+
+_LONGEST_EMPTY = len(b"false")
+"""Bytes of the longest JSON value that may count as empty."""
+
+Form = Literal["text", "json", "slow_json"]
+
+
+class PackedColumn:
+    """Strings, or any JSON values, as one run of UTF-8 bytes with offsets.
+
+    Args:
+        data: All values' bytes, one byte between two values: a zero between strings, a comma
+            between JSON values, so that many are taken apart at once.
+        ends: Where each value ends in them.
+        form: ``text`` for strings as they are, ``json`` for what orjson reads, ``slow_json`` for
+            what only the standard library does (whole numbers beyond 64 bits, lone surrogates).
+    """
+
+    def __init__(self, data: np.ndarray, ends: np.ndarray, *, form: Form) -> None:
+        self._data = data
+        self._ends = ends.astype(np.uint32) if len(data) < 2**32 else ends
+        self.form = form
+
+    @classmethod
+    def pack(cls, values: Iterable[Any]) -> PackedColumn:
+        """Pack values; all strings are kept as they are, anything else as JSON (NaN as null)."""
+        values = values if isinstance(values, list) else list(values)
+        if set(map(type, values)) == {str}:
+            encoded = "\0".join(values).encode("utf-8", "surrogatepass")
+            data = np.frombuffer(encoded, dtype=np.uint8)
+            ends = np.append(np.flatnonzero(data == 0), len(data))
+            if len(ends) == len(values):  # no value holds a zero itself
+                return cls(data, ends, form="text")
+        form: Form = "json"
+        try:
+            texts = list(map(orjson.dumps, values))
+        except TypeError:
+            form, texts = "slow_json", [json.dumps(value).encode() for value in values]
+        lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+        data = np.frombuffer(b",".join(texts), dtype=np.uint8)
+        return cls(data, np.cumsum(lengths + 1) - 1, form=form)
+
+    @classmethod
+    def concat(cls, columns: Sequence[PackedColumn]) -> PackedColumn:
+        """All values of several columns of one form."""
+        separator = np.array([0 if columns[0].form == "text" else ord(",")], dtype=np.uint8)
+        starts = np.cumsum([0, *(len(column._data) + 1 for column in columns[:-1])])
+        ends = [c._ends.astype(np.int64) + s for c, s in zip(columns, starts, strict=True)]
+        parts = [part for column in columns for part in (column._data, separator)]
+        return cls(np.concatenate(parts[:-1]), np.concatenate(ends), form=columns[0].form)
+
+    def values(self, start: int, stop: int) -> list[Any]:
+        """Several values at once."""
+        if stop <= start:
+            return []
+        data = self._data[self._begin(start) : self._ends[stop - 1]].tobytes()
+        if self.form == "text":
+            return data.decode("utf-8", "surrogatepass").split("\0")
+        values: list[Any] = self._loads(b"[" + data + b"]")
+        return values
+
+    def only(self, wanted: np.ndarray) -> PackedColumn:
+        """The values where ``wanted``, shape (rows,), is true."""
+        lengths = self._lengths()
+        # Each value with the byte after it, of which the last one has none.
+        data = self._data[np.repeat(wanted, lengths + 1)[: len(self._data)]]
+        ends = np.cumsum(lengths[wanted] + 1) - 1
+        return PackedColumn(data[: ends[-1]] if len(ends) else data, ends, form=self.form)
+
+    def empty(self) -> np.ndarray:
+        """Which values are empty (no text, null, nothing in them, zero, false), shape (rows,)."""
+        lengths = self._lengths()
+        if self.form == "text":
+            found: np.ndarray = lengths == 0
+            return found
+        found = np.zeros(len(self), dtype=bool)
+        for index in np.flatnonzero(lengths <= _LONGEST_EMPTY).tolist():
+            found[index] = not self[index]
+        return found
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> Any:
+        data = self._data[self._begin(index) : self._ends[index]].tobytes()
+        return data.decode("utf-8", "surrogatepass") if self.form == "text" else self._loads(data)
+
+    def _begin(self, index: int) -> int:
+        return int(self._ends[index - 1]) + 1 if index else 0
+
+    def _lengths(self) -> np.ndarray:
+        found: np.ndarray = np.diff(self._ends.astype(np.int64), prepend=-1) - 1
+        return found
+
+    def _loads(self, data: bytes) -> Any:
+        return orjson.loads(data) if self.form == "json" else json.loads(data)
+
+
+Column = PackedColumn | np.ndarray
+
+
+def pack(values: list[Any]) -> Column:
+    """The lightest column that gives the same values back."""
+    kinds = set(map(type, values))
+    if kinds == {bool}:
+        return np.array(values, dtype=np.bool_)
+    if kinds == {int} and _fits(values):
+        return np.array(values, dtype=np.int64)
+    if kinds == {float}:
+        return np.array(values, dtype=np.float64)
+    if kinds == {list} and len(set(map(len, values))) == 1 and values[0]:
+        flat = list(itertools.chain.from_iterable(values))
+        inner = set(map(type, flat[:1])) and set(map(type, flat))
+        if inner == {float} or (inner == {int} and _fits(flat)):
+            form = np.float64 if inner == {float} else np.int64
+            return np.array(flat, dtype=form).reshape(len(values), len(values[0]))
+    return PackedColumn.pack(values)
+
+
+def _fits(values: list[int]) -> bool:
+    return min(values) >= -(2**63) and max(values) < 2**63
+
+
+def join_columns(columns: Sequence[Column]) -> Column:
+    """One column of several, which need not be of one kind."""
+    kinds = {c.form if isinstance(c, PackedColumn) else (c.dtype, c.shape[1:]) for c in columns}
+    if len(kinds) > 1:
+        return pack([value for column in columns for value in values_of(column, 0, len(column))])
+    if isinstance(columns[0], PackedColumn):
+        return PackedColumn.concat(columns)  # type: ignore[arg-type]
+    return np.concatenate(columns)  # type: ignore[arg-type]
+
+
+def values_of(column: Column, start: int, stop: int) -> list[Any]:
+    """Several values of a column at once."""
+    if isinstance(column, PackedColumn):
+        return column.values(start, stop)
+    values: list[Any] = column[start:stop].tolist()
+    return values
