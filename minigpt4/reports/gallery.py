@@ -15,8 +15,10 @@ from minigpt4.scoring.prediction import Prediction
 if TYPE_CHECKING:
     from PIL import Image
 
-Verdict = Literal["right", "wrong", "unparsed"]
-VERDICTS: tuple[Verdict, ...] = ("wrong", "unparsed", "right")
+Verdict = Literal["right", "wrong", "unparsed", "flagged", "fine"]
+VERDICTS: tuple[Verdict, ...] = ("wrong", "unparsed", "right", "flagged", "fine")
+"""Of a model's answer the first three; of a data set's sample, whether something is wrong with
+it."""
 
 MAX_CARDS = 1000
 """Samples of a gallery. A page of this many stays under 15 MB and scrolls without delay; of a
@@ -66,7 +68,7 @@ class Card:
         raw: The answer as the model gave it, where ``answer`` is not that.
         overlap: IoU of the answered and the true boxes; None where boxes do not matter.
         order: Place in the data.
-        answered_by: Who gave the answer, where several did.
+        answered_by: Who gave the answer, where several did; empty where nobody was asked.
     """
 
     picture: Path | Image.Image | None
@@ -103,6 +105,7 @@ class Gallery:
     Attributes:
         note: What a reader must know, such as that these are not all.
         language: Of questions and answers, as in HTML's ``lang``; empty for the page's.
+        legend: What the two kinds of boxes are; empty for one that does not occur.
     """
 
     kind: ClassVar[str] = "gallery"
@@ -110,6 +113,7 @@ class Gallery:
     cards: Sequence[Card]
     note: str = ""
     language: str = ""
+    legend: tuple[str, str] = ("true box", "answered box")
 
     def counts(self) -> dict[str, int]:
         """Cards of each verdict."""
@@ -132,6 +136,11 @@ class Gallery:
     def has_boxes(self) -> bool:
         """Whether any card has boxes, which then need a legend."""
         return any(card.boxes for card in self.cards)
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether cards can be sorted by it."""
+        return any(card.confidence is not None for card in self.cards)
 
     @property
     def has_overlap(self) -> bool:

@@ -1,7 +1,7 @@
 """Reports: one HTML page that holds everything it shows and opens without a network.
 
 A page is a title and a list of sections: ``Headline``, ``Facts``, ``Table``, ``Matrix``, ``Plots``,
-``Note``, and ``Gallery`` (in ``minigpt4.reports.gallery``).
+``Note``, ``Gallery`` (in ``minigpt4.reports.gallery``) and ``TokenStrips``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from minigpt4.common.files import write_text
 from minigpt4.common.metrics import percent
 from minigpt4.reports.gallery import Card, DrawnBox, Gallery
 from minigpt4.reports.pictures import embed
+from minigpt4.reports.token_strips import TokenStrips
 
 __all__ = [
     "Card",
@@ -148,7 +149,7 @@ class Note:
     preformatted: bool = False
 
 
-Section = Headline | Facts | Table | Matrix | Plots | Note | Gallery
+Section = Headline | Facts | Table | Matrix | Plots | Note | Gallery | TokenStrips
 
 
 def write_report(

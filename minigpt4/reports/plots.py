@@ -66,6 +66,36 @@ def histogram(series: Mapping[str, Sequence[float]], *, x: str, y: str = "sample
     return _svg(figure)
 
 
+def lengths(
+    series: Mapping[str, Sequence[int]], *, x: str, limit: int | None = None, y: str = "samples"
+) -> str:
+    """How often whole numbers occur, the series on top of each other.
+
+    Args:
+        series: Name to numbers.
+        x: What a number is.
+        limit: Drawn as a line where it is near the numbers.
+        y: What is counted.
+    """
+    most = max((max(numbers) for numbers in series.values() if len(numbers)), default=1)
+    reach = most if limit is None or limit > 1.5 * most else max(most, limit)
+    width = max(1, -(-reach // 40))
+    figure, axes = _axes(x, y, None, None)
+    axes.hist(
+        [list(numbers) for numbers in series.values()],
+        bins=[edge - 0.5 for edge in range(0, reach + 2 * width, width)],
+        stacked=True,
+        label=list(series),
+        color=_colours(len(series)),
+        rwidth=0.92,
+    )
+    if limit is not None and limit <= reach:
+        axes.axvline(limit, color=_INK, linewidth=1.2, linestyle="--")
+    if len(series) > 1:
+        axes.legend(frameon=False, labelcolor=_INK)
+    return _svg(figure)
+
+
 def shares(
     values: Mapping[str, float],
     *,
