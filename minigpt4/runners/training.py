@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt4.common.checkpoint import component_of
-from minigpt4.common.device import check_device
 from minigpt4.common.distributed import is_main
-from minigpt4.common.errors import ConfigError, WeightsError
 from minigpt4.common.registry import registry
-from minigpt4.common.settings import ModelSettings, RunSettings
-from minigpt4.runners.checkpointing import position_of, read_checkpoint
-from minigpt4.runners.device import Precision, build_accelerator
+from minigpt4.common.settings import RunSettings
+from minigpt4.runners.checkpointing import position_of
+from minigpt4.runners.device import Precision
 from minigpt4.runners.features import cache_features, fit_statistics
 from minigpt4.runners.records import check_log_packages
 from minigpt4.runners.resume import take_over, warn_of_differences
-from minigpt4.runners.rng import seed_everything
 from minigpt4.runners.run_folder import check_disk_space, create_run_folder, write_run_files
 from minigpt4.runners.runner_base import TrainResult
+from minigpt4.runners.setup import open_run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,24 +41,10 @@ def run_training(cfg: Config) -> TrainResult:
             before the model is loaded.
         KeyboardInterrupt: After Ctrl-C or SIGTERM, when the state is saved.
     """
-    run = cfg.run()
-    _check_settings(run)
-    check_log_packages(run)
-    check_device(run.device)
-    _check_weights(cfg.model())
-    checkpoint = _checkpoint_to_resume(run)
-    seed_everything(run.seed)
-    task = registry.get_task_class(run.task)()
-    train = task.build_datasets(cfg, run.train_splits)
-    valid = task.build_datasets(cfg, run.valid_splits) if run.valid_splits else []
-    test = task.build_datasets(cfg, run.test_splits) if run.test_splits else []
-    accelerator, precision = build_accelerator(run)
-    share: dict[str, Any] = {
-        "rank": accelerator.process_index,
-        "world_size": accelerator.num_processes,
-        "pin_memory": accelerator.device.type == "cuda",
-    }
-    data = task.training_data(run, train, valid, **share)
+    check_log_packages(cfg.run())
+    setup = open_run(cfg)
+    run, task, data, accelerator = setup.run, setup.task, setup.data, setup.accelerator
+    splits, checkpoint = [*setup.valid, *setup.test], setup.checkpoint
     folder = _make_folder(run, accelerator)
     config = cfg.to_dict()
     if accelerator.is_main_process:
@@ -80,18 +64,18 @@ def run_training(cfg: Config) -> TrainResult:
         checkpoint=checkpoint,
     )
     _check_space(run, model, folder, checkpoint)
-    _announce(run, model, data, accelerator, precision, folder)
+    _announce(run, model, data, accelerator, setup.precision, folder)
     if run.feature_cache != "off":
-        cache_features(run, model, [*train, *valid, *test])
-    fit_statistics(model, train)
+        cache_features(run, model, [*setup.train, *splits])
+    fit_statistics(model, setup.train)
     try:
         if run.evaluate:
-            runner.test(task.evaluation_data(run, [*valid, *test], **share))
+            runner.test(task.evaluation_data(run, splits, **setup.share))
         else:
             runner.train()
-            if test:
+            if setup.test:
                 best = runner.result.best_checkpoint
-                runner.test(task.evaluation_data(run, test, **share), weights=best)
+                runner.test(task.evaluation_data(run, setup.test, **setup.share), weights=best)
     finally:
         runner.close()
     accelerator.end_training()
@@ -114,44 +98,6 @@ def _resume(
         warn_of_differences(checkpoint, config)
         take_over(path, folder, position, iters_per_epoch=data.iters_per_epoch)
     logger.info("going on in epoch %d at iteration %d", position.epoch, position.step)
-
-
-def _check_settings(run: RunSettings) -> None:
-    if run.evaluate and not [*run.valid_splits, *run.test_splits]:
-        raise ConfigError(
-            "run.evaluate is True but run.valid_splits and run.test_splits are empty: name a split "
-            "there, or use eval_vivqa.py or eval_mvtec.py."
-        )
-    if not run.train_splits:
-        raise ConfigError("run.train_splits is empty: name at least one split to train on.")
-
-
-def _checkpoint_to_resume(run: RunSettings) -> dict[str, Any] | None:
-    if not run.resume_ckpt_path:
-        return None
-    checkpoint = read_checkpoint(run.resume_ckpt_path)
-    done = position_of(checkpoint).epoch
-    if done >= run.max_epoch and not run.evaluate:
-        raise ConfigError(
-            f"{run.resume_ckpt_path} comes after {done} epochs and run.max_epoch is "
-            f"{run.max_epoch}, so nothing is left to train: raise run.max_epoch to go on."
-        )
-    return checkpoint
-
-
-def _check_weights(model: ModelSettings) -> None:
-    """Find files that are missing before anything large is loaded."""
-    if model.ckpt and not Path(model.ckpt).expanduser().is_file():
-        raise WeightsError(
-            f"The checkpoint {model.ckpt} (model.ckpt) does not exist: download it (see "
-            "ckpt/README.md), correct the path, or start without one with --options model.ckpt=''."
-        )
-    llama = model.llama_model
-    if llama.startswith(("/", "./", "../", "~")) and not Path(llama).expanduser().exists():
-        raise WeightsError(
-            f"The language model {llama} (model.llama_model) does not exist: correct the path, or "
-            "name a model of the Hugging Face hub."
-        )
 
 
 def _make_folder(run: RunSettings, accelerator: Accelerator) -> Path:
