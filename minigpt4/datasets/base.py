@@ -30,6 +30,7 @@ from minigpt4.datasets.readers import read_table
 from minigpt4.datasets.schema import Sample, Turn
 from minigpt4.datasets.spec import make_spec
 from minigpt4.datasets.table import Table
+from minigpt4.datasets.usual import with_usual_picture
 
 if TYPE_CHECKING:
     from minigpt4.datasets.features import FeatureCache
@@ -141,15 +142,19 @@ class RecordDataset(Dataset[Sample]):
                 pictures need not be there. None for this data set.
         """
         table = self._table if ann_path is None else self._read((ann_path,), "train")
-        wanted = None if ann_path else set(self._rows.tolist())
+        wanted = np.full(len(table), ann_path is not None)
+        if ann_path is None:
+            wanted[self._rows] = True
         for number, row in enumerate(table.rows(table.names)):
-            if wanted is None or number in wanted:
+            if wanted[number]:
                 yield self._describe(row, number, rng=None)
 
-    def described_rows(self) -> Iterator[tuple[int, dict[str, Any], Sample | Exception]]:
-        """Each row's number in ``table``, its values, and its sample or why there is none."""
+    def described_rows(
+        self, numbers: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, dict[str, Any], Sample | Exception]]:
+        """Each row's number in ``table`` (or some), its values, its sample or why there is none."""
         wanted = np.zeros(len(self._table), dtype=bool)
-        wanted[self._rows] = True
+        wanted[self._rows if numbers is None else numbers] = True
         for number, row in enumerate(self._table.rows(self._table.names)):
             if wanted[number]:
                 try:
@@ -162,9 +167,9 @@ class RecordDataset(Dataset[Sample]):
         """All rows of the annotations, also those that are left out."""
         return self._table
 
-    def picture_path(self, name: str) -> str:
-        """Full path of a picture by its ``Sample.picture``."""
-        return self._folder.path(name)
+    def picture_path(self, picture: str | Mapping[str, Any]) -> str:
+        """Full path of a picture, by its ``Sample.picture`` or by its row."""
+        return self._folder.path(picture) if isinstance(picture, str) else self._path(picture)
 
     def use_features(self, cache: FeatureCache | None) -> None:
         """Give ``Sample.features`` from a cache instead of reading pictures; None undoes it."""
@@ -283,6 +288,7 @@ class RecordDataset(Dataset[Sample]):
         require_columns(table, {f"fields.{f}": c for f, c in fields.items()}, name=self.name)
         for field, column in fields.items():
             table.alias(field, column)
+        self.spec = with_usual_picture(self.spec, table)
         require_columns(table, {f"where.{column}": column for column in where}, name=self.name)
         if self.spec.where:
             table = table_where(table, self.spec.where, name=self.name)

@@ -20,6 +20,8 @@ from minigpt4.datasets.table import Table
 
 logger = logging.getLogger(__name__)
 
+EMPTY = " is empty"
+"""How the mistake of a row ends where a column holds nothing."""
 _SHOWN = 5
 
 
@@ -66,6 +68,7 @@ class PictureNames:
     Attributes:
         names: Distinct names in the order of first use.
         codes: Shape (rows,): each row's place in ``names``, -1 where no name can be made.
+        root: Folder of the pictures, where the format knows it.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class PictureNames:
             except (KeyError, IndexError, TypeError, ValueError):
                 continue
         self.names = list(numbers)
+        self.root = table.picture_root
         self.codes: np.ndarray = np.array(found, dtype=np.int32)[combinations]
 
     def share(self, rows: np.ndarray, below: float) -> np.ndarray:
@@ -144,7 +148,7 @@ def row_mistakes(
     for column in filled:
         if column in table.names:
             for number in np.flatnonzero(table.empty(column)).tolist():
-                found[number] = f"{column} is empty"
+                found[number] = f"{column}{EMPTY}"
     columns = [name for name in checked if name in table.names]
     if columns:
         for number, row in enumerate(table.rows(columns)):
@@ -195,7 +199,10 @@ class Found(NamedTuple):
 
 def look_for(rows: np.ndarray, pictures: PictureNames, spec: RecordSpec) -> Found:
     """Look for the pictures of some rows, each once."""
-    return Found(*locate(pictures.of(rows), picture_roots(spec.image_path, spec.ann_path[0])))
+    roots = picture_roots(spec.image_path, spec.ann_path[0])
+    if pictures.root is not None:
+        roots.insert(2 if spec.image_path else 0, pictures.root)
+    return Found(*locate(pictures.of(rows), roots))
 
 
 def rows_with_pictures(

@@ -17,7 +17,7 @@ import numpy as np
 
 from minigpt4.datasets.columns import Column, PackedColumn, join_columns, pack, values_of
 
-_CHUNK = 65536
+_CHUNK = 8192
 """Rows that are taken apart at once."""
 
 
@@ -59,6 +59,8 @@ class Table:
         classes: Sequence[str] = (),
     ) -> None:
         self.classes = tuple(classes)
+        self.picture_root: str | None = None
+        """Folder of the pictures where the format knows it; what an entry says goes first."""
         self._columns = dict(columns)
         self._sources = list(sources)
         self._length = sum(count for _, count in sources)
@@ -87,14 +89,16 @@ class Table:
 
         Args:
             tables: Any number of them.
-            source: The one file that all of them are parts of; None: each keeps its own.
+            source: The one file that all of them are parts of, and which are used up, so that the
+                file is not in memory twice; None: each keeps its own.
         """
         if len(tables) == 1:
             return tables[0]
         names = list(dict.fromkeys(name for table in tables for name in table.names))
         columns: dict[str, Column] = {}
         for name in names:
-            parts = [t._columns.get(name) for t in tables]
+            take = dict.get if source is None else dict.pop
+            parts = [take(t._columns, name, None) for t in tables]
             columns[name] = join_columns(
                 [
                     PackedColumn.pack([None] * len(table)) if part is None else part
@@ -109,6 +113,8 @@ class Table:
         )
         if source is not None:
             table._sources = [(source, len(table))]
+        roots = {each.picture_root for each in tables}
+        table.picture_root = roots.pop() if len(roots) == 1 else None
         return table
 
     def __len__(self) -> int:
@@ -209,6 +215,7 @@ class Table:
             for name, column in self._columns.items()
         }
         table = Table(columns, sources=self._sources, classes=self.classes)
+        table.picture_root = self.picture_root
         table._length = int(wanted.sum())
         numbers = np.flatnonzero(wanted)
         table._numbers = numbers if self._numbers is None else self._numbers[numbers]
@@ -230,6 +237,7 @@ class Table:
 
         table = Table.from_chunks(chunks(), source="")
         table.classes, table._sources = self.classes, self._sources
+        table.picture_root = self.picture_root
         made = np.array(numbers, dtype=np.int64)
         table._numbers = made if self._numbers is None else self._numbers[made]
         return table

@@ -14,6 +14,7 @@ from minigpt4.common.settings import EvalDatasetSettings
 from minigpt4.datasets.base import ImageProcessor, RecordDataset, TextProcessor
 from minigpt4.datasets.builders.defaults import default_build_info
 from minigpt4.datasets.builders.record_builder import dataset_class, prepare_build_info
+from minigpt4.datasets.readers import READERS
 
 _DEFAULTS_OF_KIND = {"vqa": "vivqa", "detection": "mvtec_ad"}
 
@@ -47,7 +48,8 @@ def eval_splits(name: str, settings: EvalDatasetSettings) -> dict[str, EvalDatas
         known = ", ".join(settings.files) or "none; name their files in files"
         raise ConfigError(f"{where}.splits: {', '.join(unknown)} is not known (known: {known}).")
     path = Path(settings.eval_file_path).expanduser()
-    if not path.is_dir():
+    takes = READERS[reader].takes if (reader := _reader(settings)) in READERS else "file"
+    if not path.is_dir() or takes != "file":
         split = next((key for key, file in settings.files.items() if file == path.name), None)
         return {_split_name(name, split, settings): _at(settings, path)}
     if not settings.files:
@@ -69,6 +71,10 @@ def eval_splits(name: str, settings: EvalDatasetSettings) -> dict[str, EvalDatas
 
 def _split_name(name: str, split: str | None, settings: EvalDatasetSettings) -> str:
     return name if split is None or len(settings.files) == 1 else f"{name}_{split}"
+
+
+def _reader(settings: EvalDatasetSettings) -> str:
+    return str(settings.build_info.get("reader", "auto"))
 
 
 def _at(settings: EvalDatasetSettings, path: Path) -> EvalDatasetSettings:
@@ -129,10 +135,19 @@ def build_eval_dataset(
         vis_processor=vis_processor,
         text_processor=text_processor,
         name=name,
+        split=_split(info),
         training=False,
         blank=settings.blank,
         limit=settings.limit,
     )
+
+
+def _split(info: Mapping[str, Any]) -> str:
+    """What to evaluate on: the part that ``val_share`` holds out, or the test data of several."""
+    reader = READERS.get(info.get("reader", "auto"))
+    if info.get("val_share"):
+        return "val"
+    return "test" if reader is not None and reader.splits else "train"
 
 
 def _usual_form(name: str, kind: str, build_info: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -140,5 +155,8 @@ def _usual_form(name: str, kind: str, build_info: Mapping[str, Any] | None) -> d
         return dict(build_info)
     if name in benchmark_names():  # its default file has it already, under the entry's own keys
         return {}
-    like = name if name in registry.names("builder") else _DEFAULTS_OF_KIND.get(kind, "")
-    return default_build_info(like)
+    if name in registry.names("builder"):
+        return default_build_info(name)
+    # What pictures are called is looked up in the file, see ``with_usual_picture``.
+    form = default_build_info(_DEFAULTS_OF_KIND.get(kind, ""))
+    return {key: value for key, value in form.items() if key != "image"}

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from minigpt4.common.boxes import WHOLE, Box
 from minigpt4.common.errors import ConfigError, DataError
@@ -64,12 +64,47 @@ class Report:
                 f"{pictures} pictures in {self.groups} groups that look like the same object; no "
                 "group is on both sides"
             )
-        for reason, paths in self.skipped.items():
-            lines.append(f"left out, {reason}: {len(paths)} ({_some(paths)})")
+        return lines + self.left_out()
+
+    def left_out(self) -> list[str]:
+        """What could not be used."""
+        lines = [
+            f"left out, {reason}: {len(paths)} ({_some(paths)})"
+            for reason, paths in self.skipped.items()
+        ]
         if self.stray_masks:
             count = len(self.stray_masks)
             lines.append(f"masks without a picture: {count} ({_some(self.stray_masks)})")
         return lines
+
+    def warn(self) -> None:
+        """Log what could not be used."""
+        for line in self.left_out():
+            logger.warning("%s", line)
+
+
+class FoundRows(NamedTuple):
+    """The pictures of a tree: an annotation and an entry for each, and what was left out."""
+
+    rows: list[dict[str, Any]]
+    entries: list[Entry]
+    report: Report
+
+
+def find_rows(root: Path, *, boxes: Boxes = "one", class_name: str | None = None) -> FoundRows:
+    """The annotations of a tree of pictures with masks, without a split; see ``prepare_mvtec``.
+
+    Raises:
+        DataError: The tree cannot be used.
+    """
+    tree = read_tree(root, class_name=class_name)
+    report = Report(tree.layout, stray_masks=[_relative(p, root) for p in tree.stray_masks])
+    found = _read_masks(tree.entries, root, report, many=boxes == "many")
+    if not found:
+        raise DataError(f"none of the {len(tree.entries)} pictures of {root} can be used.")
+    report.boxes = sum(len(found_boxes) for _, found_boxes in found)
+    rows = [_row(entry, found_boxes, root, boxes) for entry, found_boxes in found]
+    return FoundRows(rows, [entry for entry, _ in found], report)
 
 
 def prepare_mvtec(
@@ -108,20 +143,15 @@ def prepare_mvtec(
     """
     if not 0 <= val_share <= 1:
         raise ConfigError(f"--val-share is {val_share}; it must be from 0 to 1.")
-    tree = read_tree(root, class_name=class_name)
-    flat = tree.layout == "flat"
-    report = Report(tree.layout, stray_masks=[_relative(p, root) for p in tree.stray_masks])
-    found = _read_masks(tree.entries, root, report, many=boxes == "many")
-    if not found:
-        raise DataError(f"none of the {len(tree.entries)} pictures of {root} can be used.")
+    rows, entries, report = find_rows(root, boxes=boxes, class_name=class_name)
+    flat = report.layout == "flat"
     groups = group_pictures(
-        [entry.path for entry, _ in found],
+        [entry.path for entry in entries],
         number_gap=_FLAT_NUMBER_GAP * flat if number_gap is None else number_gap,
         similarity=_FLAT_SIMILARITY * flat if similarity is None else similarity,
     )
-    strata = [(entry.object_class, entry.defect) for entry, _ in found]
+    strata = [(entry.object_class, entry.defect) for entry in entries]
     in_val = split_groups(strata, groups, share=val_share, seed=seed)
-    rows = [_row(entry, found_boxes, root, boxes) for entry, found_boxes in found]
     out.mkdir(parents=True, exist_ok=True)
     _place(root, out / IMAGES, [row["image_path"] for row in rows], place)
     _write(out / TRAIN, [row for row, val in zip(rows, in_val, strict=True) if not val])
@@ -129,7 +159,6 @@ def prepare_mvtec(
     for stratum in sorted(set(strata)):
         sides = Counter(v for s, v in zip(strata, in_val, strict=True) if s == stratum)
         report.counts["/".join(stratum)] = {"train": sides[False], "val": sides[True]}
-    report.boxes = sum(len(found_boxes) for _, found_boxes in found)
     report.groups = len(set(groups))
     _write(out / REPORT, {name: getattr(report, name) for name in Report.__slots__})
     return report
