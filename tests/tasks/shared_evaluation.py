@@ -1,4 +1,4 @@
-"""Run under torchrun by ``test_two_processes``: ``two_processes.py CONFIG FOLDER``."""
+"""Run under torchrun by ``test_shared_evaluation``: ``shared_evaluation.py CONFIG FOLDER``."""
 
 from __future__ import annotations
 

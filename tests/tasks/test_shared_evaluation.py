@@ -58,7 +58,7 @@ def folder(config: Path) -> Path:
         patch.setattr(rounds, "RESAMPLE_ROUNDS", 3)
         evaluate.main(["--cfg-path", str(config), "--resample"])
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = [str(HERE / "two_processes.py"), str(config), str(folder)]
+    script = [str(HERE / "shared_evaluation.py"), str(config), str(folder)]
     command = [sys.executable, "-m", *launcher, *script]
     paths = os.pathsep.join([str(HERE.parent), str(HERE.parents[1])])
     process = subprocess.Popen(
