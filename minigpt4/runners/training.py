@@ -14,6 +14,7 @@ from minigpt4.common.settings import RunSettings
 from minigpt4.runners.checkpointing import position_of
 from minigpt4.runners.device import Precision
 from minigpt4.runners.features import cache_features, fit_statistics
+from minigpt4.runners.plan.pace import announce_pace
 from minigpt4.runners.records import check_log_packages
 from minigpt4.runners.resume import take_over, warn_of_differences
 from minigpt4.runners.run_folder import check_disk_space, create_run_folder, write_run_files
@@ -58,7 +59,7 @@ def run_training(cfg: Config) -> TrainResult:
         config=config,
         task=task,
         model=model,
-        data=data,
+        data=announce_pace(data, run, accelerator.device),
         folder=folder,
         accelerator=accelerator,
         checkpoint=checkpoint,

@@ -1,1 +1,1 @@
-"""What a run will take before it runs: measured on its first steps, or estimated without weights."""
+"""What a run will take, before it runs: measured on its first steps, or estimated."""
