@@ -142,25 +142,18 @@ class RecordDataset(Dataset[Sample]):
                 pictures need not be there. None for this data set.
         """
         table = self._table if ann_path is None else self._read((ann_path,), "train")
-        wanted = np.full(len(table), ann_path is not None)
-        if ann_path is None:
-            wanted[self._rows] = True
-        for number, row in enumerate(table.rows(table.names)):
-            if wanted[number]:
-                yield self._describe(row, number, rng=None)
+        for number, row in table.numbered(self._rows if ann_path is None else None):
+            yield self._describe(row, number, rng=None)
 
     def described_rows(
         self, numbers: Sequence[int] | None = None
     ) -> Iterator[tuple[int, dict[str, Any], Sample | Exception]]:
         """Each row's number in ``table`` (or some), its values, its sample or why there is none."""
-        wanted = np.zeros(len(self._table), dtype=bool)
-        wanted[self._rows if numbers is None else numbers] = True
-        for number, row in enumerate(self._table.rows(self._table.names)):
-            if wanted[number]:
-                try:
-                    yield number, row, self._describe(row, number, rng=None)
-                except (DataError, KeyError, IndexError, TypeError, ValueError) as error:
-                    yield number, row, error
+        for number, row in self._table.numbered(self._rows if numbers is None else numbers):
+            try:
+                yield number, row, self._describe(row, number, rng=None)
+            except (DataError, KeyError, IndexError, TypeError, ValueError) as error:
+                yield number, row, error
 
     @property
     def table(self) -> Table:

@@ -156,6 +156,17 @@ class Table:
         for values in self.tuples(names):
             yield dict(zip(names, values, strict=True))
 
+    def numbered(
+        self, numbers: np.ndarray | Sequence[int] | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Rows in their order with their numbers: all, or those of ``numbers``."""
+        wanted = np.full(len(self), numbers is None)
+        if numbers is not None:
+            wanted[numbers] = True
+        for number, row in enumerate(self.rows(self.names)):
+            if wanted[number]:
+                yield number, row
+
     def tuples(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The values of some columns, row by row; all must be there."""
         for start in range(0, len(self), _CHUNK):

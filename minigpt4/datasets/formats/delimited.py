@@ -12,7 +12,7 @@ from minigpt4.datasets.columns import PackedColumn
 from minigpt4.datasets.readers import ReaderOptions
 from minigpt4.datasets.table import Table
 
-_CHUNK = 32768
+_CHUNK = 8192
 """Rows that are Python objects at once."""
 
 

@@ -16,7 +16,7 @@ from minigpt4.common.errors import DataError
 from minigpt4.datasets.readers import ReaderOptions
 from minigpt4.datasets.table import Table
 
-_PIECE = 4 * 2**20
+_PIECE = 2**20
 """Bytes of a list that are taken apart at once."""
 _GUESSES = 20
 _LINES = 32768
