@@ -204,13 +204,22 @@ def test_other_weights_do_not_mix_with_answers_that_are_there(config, model, tmp
     for name in ("a.pth", "b.pth"):
         (tmp_path / name).write_text(name)
     words = ("--cfg-path", config, "--ckpt")
-    model.greedy = ["màu đỏ", "hai", "màu đỏ", "hai"]
+    model.greedy = ["màu đỏ", "hai"] * 3
     assert run(eval_vivqa, *words, tmp_path / "a.pth") == 0
-    assert run(eval_vivqa, *words, tmp_path / "b.pth") == 2
+    out = tmp_path / "out"
+    answers = out / "vivqa_predictions.jsonl"
+    finished = answers.read_text("utf-8")
+    assert run(eval_vivqa, *words, tmp_path / "b.pth") == 0
+    assert (out / "vivqa_predictions.old1.jsonl").read_text("utf-8") == finished
+    # One that is not finished is not given up unasked.
+    stopped = "".join(answers.read_text("utf-8").splitlines(keepends=True)[:2])
+    answers.write_text(stopped, "utf-8")
+    capsys.readouterr()
+    assert run(eval_vivqa, *words, tmp_path / "a.pth") == 2
     error = capsys.readouterr().err
-    assert f"model.ckpt {tmp_path / 'a.pth'} -> {tmp_path / 'b.pth'}" in error
-    assert "--fresh" in error
-    assert run(eval_vivqa, *words, tmp_path / "b.pth", "--fresh") == 0
+    assert f"model.ckpt {tmp_path / 'b.pth'} -> {tmp_path / 'a.pth'}" in error
+    assert "--fresh" in error and answers.read_text("utf-8") == stopped
     (tmp_path / "b.pth").write_text("trained on")
     assert run(eval_vivqa, *words, tmp_path / "b.pth") == 2
     assert f"the content of model.ckpt {tmp_path / 'b.pth'}" in capsys.readouterr().err
+    assert run(eval_vivqa, *words, tmp_path / "b.pth", "--fresh") == 0
