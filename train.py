@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from minigpt4.common.errors import run_cli
 
@@ -19,7 +20,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="KEY=VALUE",
         help="override settings, for instance run.max_epoch=1 model.ckpt=FILE",
     )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="take some steps and say how long the run will be and what would help; train nothing",
+    )
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="with --plan: only estimate memory, from the configuration, without weights or a GPU",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="with --plan: write it here too")
     args = parser.parse_args(argv)
+    if (args.estimate or args.json) and not args.plan:
+        parser.error("--estimate and --json belong to --plan")
 
     from minigpt4.common.config import Config
     from minigpt4.common.distributed import is_main
@@ -27,6 +41,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from minigpt4.runners import run_training
 
     setup_logging()
+    if args.plan:
+        from minigpt4.runners.plan.command import plan_run
+
+        text = plan_run(Config(args), only_estimate=args.estimate, json=args.json)
+        if is_main():
+            sys.stdout.write(text + "\n")
+        return
     result = run_training(Config(args))
     if is_main():
         sys.stdout.write(f"Checkpoints, log and curves: {result.output_dir}\n")

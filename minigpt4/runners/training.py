@@ -14,6 +14,7 @@ from minigpt4.common.settings import RunSettings
 from minigpt4.runners.checkpointing import position_of
 from minigpt4.runners.device import Precision
 from minigpt4.runners.features import cache_features, fit_statistics
+from minigpt4.runners.plan.command import check_memory
 from minigpt4.runners.plan.pace import announce_pace
 from minigpt4.runners.records import check_log_packages
 from minigpt4.runners.resume import take_over, warn_of_differences
@@ -46,6 +47,7 @@ def run_training(cfg: Config) -> TrainResult:
     setup = open_run(cfg)
     run, task, data, accelerator = setup.run, setup.task, setup.data, setup.accelerator
     splits, checkpoint = [*setup.valid, *setup.test], setup.checkpoint
+    check_memory(cfg, setup)
     folder = _make_folder(run, accelerator)
     config = cfg.to_dict()
     if accelerator.is_main_process:

@@ -213,7 +213,7 @@ def _config(name: str) -> tuple[Any, str]:
     """A language model's configuration and what to call it."""
     from transformers import AutoConfig
 
-    source, known = _source(name), known_config(name)
+    source, known = on_this_machine(name), known_config(name)
     if source is None and known is not None:
         label = f"{name.rstrip('/').rpartition('/')[2]} (not here: its published sizes)"
         return AutoConfig.for_model(**known), label
@@ -226,8 +226,8 @@ def _config(name: str) -> tuple[Any, str]:
     return config, source.gguf or Path(source.name).name
 
 
-def _source(name: str) -> Source | None:
-    """What is on this machine; None for what is not."""
+def on_this_machine(name: str) -> Source | None:
+    """A language model that is here, with weights or without; None for one that is not."""
     from huggingface_hub import try_to_load_from_cache
 
     if Path(name).expanduser().exists():
