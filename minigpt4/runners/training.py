@@ -14,7 +14,6 @@ from minigpt4.common.settings import RunSettings
 from minigpt4.runners.checkpointing import position_of
 from minigpt4.runners.device import Precision
 from minigpt4.runners.features import cache_features, fit_statistics
-from minigpt4.runners.plan.command import check_memory
 from minigpt4.runners.plan.pace import announce_pace
 from minigpt4.runners.records import check_log_packages
 from minigpt4.runners.resume import take_over, warn_of_differences
@@ -43,6 +42,8 @@ def run_training(cfg: Config) -> TrainResult:
             before the model is loaded.
         KeyboardInterrupt: After Ctrl-C or SIGTERM, when the state is saved.
     """
+    from minigpt4.runners.plan.command import check_memory  # imports models
+
     check_log_packages(cfg.run())
     setup = open_run(cfg)
     run, task, data, accelerator = setup.run, setup.task, setup.data, setup.accelerator
