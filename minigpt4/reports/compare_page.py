@@ -11,6 +11,7 @@ from minigpt4.common.metrics import percent
 from minigpt4.reports import compare_text as text
 from minigpt4.reports.detection_sections import detection_card
 from minigpt4.reports.gallery import Card, DrawnBox, Gallery, Verdict, language_of
+from minigpt4.reports.object_sections import object_card
 from minigpt4.reports.page import Figure, Headline, Note, Section, Table, write_report
 from minigpt4.reports.refer_sections import refer_card
 from minigpt4.reports.shared import verdict_of
@@ -31,6 +32,7 @@ _FIGURES_ABREAST = 4
 _CARDS: Mapping[str, Callable[..., Card]] = {
     "vqa": vqa_card,
     "detection": detection_card,
+    "objects": object_card,
     "refer": refer_card,
 }
 _GROUPS = (

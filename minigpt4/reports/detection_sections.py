@@ -106,7 +106,7 @@ def detection_sections(
             "mean_iou": "mean IoU",
             "count": "boxes",
         },
-        note=f"By the share of the picture that a box covers: {_sizes()}.",
+        note=f"By the share of the picture that a box covers: {size_ranges()}.",
         fewest=1,
     )
     sections += overlap_section(metrics, overlap)
@@ -116,7 +116,8 @@ def detection_sections(
     return sections
 
 
-def _sizes() -> str:
+def size_ranges() -> str:
+    """The sizes of boxes and their shares of a picture, for a note."""
     return ", ".join(
         f"{name} from {low * 100:g} % to {high * 100:g} %" for name, (low, high) in SIZES.items()
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from minigpt4.reports.detection_sections import detection_sections
+from minigpt4.reports.object_sections import object_sections
 from minigpt4.reports.page import Section
 from minigpt4.reports.refer_sections import refer_sections
 from minigpt4.reports.run_facts import describe_run, run_sections
@@ -17,6 +18,7 @@ __all__ = ["describe_run", "evaluation_sections"]
 _COMPOSE: dict[str, Callable[..., list[Section]]] = {
     "vqa": vqa_sections,
     "detection": detection_sections,
+    "objects": object_sections,
     "refer": refer_sections,
 }
 
@@ -31,7 +33,7 @@ def evaluation_sections(
     """All sections of one evaluation's report, the headline first and the samples last.
 
     Args:
-        kind: ``vqa``, ``detection`` or ``refer``.
+        kind: ``vqa``, ``detection``, ``objects`` or ``refer``.
         metrics: As its scoring gave them; what older files do not hold is left out.
         predictions: What was scored.
         run: What made the predictions: the first line of their file.

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from minigpt4.common.errors import ConfigError
-from minigpt4.scoring import binary, detection, refer, vqa
+from minigpt4.scoring import binary, detection, object_answers, objects, refer, vqa
 from minigpt4.scoring.defect_answers import answer_spans, parse_answer
 from minigpt4.scoring.prediction import Prediction, Spans
 
@@ -102,6 +102,22 @@ KINDS = {
             answers_file="{name}_regression.json",
             summary=detection.summary,
             spans=answer_spans,
+        ),
+        Kind(
+            name="objects",
+            primary="map",
+            score=lambda predictions, options: objects.score_objects(
+                predictions,
+                score=options.score,
+                resamples=options.resamples,
+                seed=options.seed,
+            ),
+            is_right=object_answers.is_right,
+            can_read=object_answers.can_read,
+            answers=objects.answers_json,
+            answers_file="{name}_objects.json",
+            summary=objects.summary,
+            spans=object_answers.object_spans,
         ),
         Kind(
             name="refer",

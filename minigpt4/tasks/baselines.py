@@ -34,6 +34,7 @@ Answerer = Callable[[Prediction], str]
 
 HEADLINES = {
     "vqa": ("accuracy", "soft_accuracy", "anls", "token_f1"),
+    "objects": ("map", "map_50", "precision_50", "recall_50", "f1_50", "mean_iou"),
     "detection": ("map", "map_50", "ap_defect", "ap_not_defect", "auroc", "f1", "mean_iou_defect"),
 }
 """Figures that a baseline is shown by; other kinds have their primary one."""

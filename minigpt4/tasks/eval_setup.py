@@ -34,7 +34,7 @@ class EvalData:
 
     Attributes:
         name: The entry's; of one of several splits ``<entry>_<split>``.
-        kind: ``vqa``, ``detection`` or ``refer``.
+        kind: ``vqa``, ``detection`` (of defects), ``objects`` or ``refer``.
         settings: The entry.
         dataset: Its samples.
         vis_processor: What pictures pass through.
@@ -158,6 +158,8 @@ def _open(cfg: Config, *, entry: str, name: str, settings: EvalDatasetSettings) 
     )
     if len(dataset) == 0:
         raise DataError(f"{settings.eval_file_path} holds no sample to evaluate on.")
+    if dataset.spec.task == "objects":  # of kind detection, as its annotations turned out to be
+        kind = "objects"
     return EvalData(name, kind, settings, dataset, vis_processor)
 
 

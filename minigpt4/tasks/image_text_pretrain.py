@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_ANSWER_TOKENS = {"vqa": 20, "detection": 40}
-"""Longest answer in tokens when validating, by kind; as in the tutorial's evaluation."""
+_ANSWER_TOKENS = {"vqa": 20, "detection": 40, "objects": 300}
+"""Longest answer in tokens when validating, by kind; as in the tutorial's evaluation, and for
+objects about a dozen boxes."""
 
 
 @dataclass(kw_only=True)
@@ -61,12 +62,13 @@ class Split:
 
     @property
     def kind(self) -> str | None:
-        """The kind of evaluation that suits the data set: ``vqa``, ``detection`` or None."""
+        """The kind of evaluation that suits the data set: vqa, detection, objects or None."""
         from minigpt4.datasets.vqa import VQADataset
 
         if isinstance(self.dataset, VQADataset):
             return "vqa"
-        return "detection" if self.records.spec.task == "detection" else None
+        task = self.records.spec.task
+        return task if task in ("detection", "objects") else None
 
 
 @registry.register_task("image_text_pretrain")

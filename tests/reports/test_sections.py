@@ -4,6 +4,7 @@ import pytest
 from pages import page, read, texts
 from scripted import part, said, vqa_prediction
 
+from minigpt4.common.boxes import format_box
 from minigpt4.reports import plots
 from minigpt4.reports.detection_sections import detection_card
 from minigpt4.reports.gallery import Gallery
@@ -65,7 +66,26 @@ def phrases():
     return [phrase(0, BOX), phrase(1, (60, 60, 90, 90)), phrase(2, None)]
 
 
-MADE = {"vqa": questions, "detection": parts, "refer": phrases}
+def things():
+    def thing(i, answer, *objects):
+        return Prediction(
+            id=str(i), answer=answer, finished=True, probability=0.5, picture=str(i),
+            probabilities={"label_0": 0.9, "box_0": 0.5},
+            meta={"image_path": f"{i}.png", "classes": [name for name, _ in objects],
+                  "boxes": [list(box) for _, box in objects], "asked": ["mèo", "chó"],
+                  "empty_answer": "none"},
+        )  # fmt: skip
+
+    cat = f"<p>mèo</p>{format_box(BOX)}"
+    return [
+        thing(0, cat, ("mèo", BOX)),
+        thing(1, cat, ("mèo", (60, 60, 90, 90)), ("chó", (0, 0, 20.5, 20))),
+        thing(2, "none"),
+        thing(3, f"<p>chim</p>{format_box(BOX)}", ("mèo", BOX)),
+    ]
+
+
+MADE = {"vqa": questions, "detection": parts, "refer": phrases, "objects": things}
 
 
 def sections_of(kind, predictions=None, *, run=None, **changes):
@@ -278,3 +298,17 @@ def test_confusion_keeps_what_takes_part_in_mistakes():
     assert matrix.names[0] == "a" and matrix.columns[0] == "b"
     assert matrix.names[-1] == OTHER and len(matrix.names) <= MATRIX_NAMES + 1
     assert sum(map(sum, matrix.counts)) == len(pairs)
+
+
+def test_objects_are_drawn_with_their_classes():
+    sections = sections_of("objects")
+    cards = {card.order: card for card in sections[-1].cards}
+    assert [(each.box, each.label, each.true) for each in cards[1].boxes] == [
+        ((60, 60, 90, 90), "mèo", True),
+        ((0, 0, 20, 20), "chó", True),
+        (BOX, "mèo", False),
+    ]
+    assert [cards[i].verdict for i in range(4)] == ["right", "wrong", "right", "wrong"]
+    assert cards[2].answer == "none" and cards[2].reference == ""
+    assert [row[0] for row in named(sections, "By class").rows] == ["chó", "mèo"]
+    assert "chim (1)" in named(sections, "Classes that the data do not have").text
