@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minigpt4.doctor.findings import Finding, share
+from minigpt4.doctor.findings import Finding, Place, share
 from minigpt4.doctor.gathering import NO_CODE, Facts
 from minigpt4.doctor.patients import Patient
 
@@ -75,6 +75,7 @@ def balance_findings(patient: Patient, balance: Balance) -> list[Finding]:
                     summary=f"{text!r} is the answer of {count:,} of {total:,} samples "
                     f"({share(count, total)}).",
                     remedy="Always giving this answer is right as often: compare figures with it.",
+                    places=[Place(patient.files[0], None, f"{count:,} rows")],
                     figures={"samples": count, "of": total},
                 )
             )
@@ -88,6 +89,7 @@ def balance_findings(patient: Patient, balance: Balance) -> list[Finding]:
                     dataset=patient.label,
                     summary=f"No sample {state} a defect: {', '.join(lacking)}.",
                     remedy="What is right can be told from the class alone: add such samples.",
+                    places=[Place(patient.files[0], None, name) for name in lacking],
                     figures={"classes": len(lacking)},
                 )
             )

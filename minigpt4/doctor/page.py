@@ -10,8 +10,8 @@ from minigpt4.doctor.findings import Finding, count_severities, some
 from minigpt4.doctor.sheet import contact_sheet
 from minigpt4.reports import plots
 from minigpt4.reports.gallery import language_of
+from minigpt4.reports.issue_list import Issue, IssueList
 from minigpt4.reports.page import (
-    Facts,
     Figure,
     Headline,
     Note,
@@ -58,7 +58,7 @@ def write_page(path: Path, examination: Examination, *, cfg_path: str, samples: 
     """
     sections: list[Section] = [
         _headline(examination),
-        *_findings(examination.findings),
+        _findings(examination.findings),
         _data_sets(examination.checkups),
     ]
     for checkup in examination.checkups:
@@ -69,7 +69,6 @@ def write_page(path: Path, examination: Examination, *, cfg_path: str, samples: 
         sheet = contact_sheet(examination, checkup, samples) if samples else None
         if sheet is not None:
             sections.append(sheet)
-    sections += _places(examination.findings)
     write_report(path, title="Data doctor", subtitle=cfg_path, sections=sections)
 
 
@@ -89,20 +88,21 @@ def _headline(examination: Examination) -> Headline:
     )
 
 
-def _findings(findings: Sequence[Finding]) -> list[Section]:
+def _findings(findings: Sequence[Finding]) -> Section:
     if not findings:
-        return [Note("Findings", "Nothing was found.")]
-    rows = [
-        [
+        return Note("Findings", "Nothing was found.")
+    issues = [
+        Issue(
             finding.severity,
             finding.dataset,
             finding.summary,
-            str(finding.places[0]) if finding.places else "",
             finding.remedy,
-        ]
+            [str(place) for place in finding.places[:_PLACES]],
+            max(0, len(finding.places) - _PLACES),
+        )
         for finding in findings
     ]
-    return [Table("Findings", ["severity", "data set", "what", "first place", "remedy"], rows)]
+    return IssueList("Findings", issues, elsewhere="all in doctor.json")
 
 
 def _data_sets(checkups: Sequence[Checkup]) -> Table:
@@ -209,20 +209,3 @@ def _strips(examination: Examination) -> list[Section]:
             "the wording of evaluation; training draws one of the data set's wordings each time.",
         )
     ]
-
-
-def _places(findings: Sequence[Finding]) -> list[Section]:
-    """Where each finding is; one folded list a finding."""
-    sections: list[Section] = []
-    for finding in findings:
-        if len(finding.places) < 2:
-            continue
-        shown = finding.places[:_PLACES]
-        facts: dict[str, str] = {}
-        for number, place in enumerate(shown, start=1):
-            file = place.file if place.row is None else f"{place.file}, row {place.row}"
-            facts[f"{number}. {file}"] = place.what or "–"
-        if len(finding.places) > len(shown):
-            facts["and"] = f"{len(finding.places) - len(shown):,} more, all in doctor.json"
-        sections.append(Facts(f"{finding.severity}: {finding.dataset}: {finding.summary}", facts))
-    return sections

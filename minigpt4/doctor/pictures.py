@@ -118,13 +118,17 @@ def picture_findings(patient: Patient, facts: Facts, album: Album, number: int) 
 
 
 def _absent(patient: Patient, places: list[Place], samples: int, count: int) -> Finding:
-    which = "none of its" if len(places) == count else f"{len(places):,} of {count:,}"
-    verb = "is there" if len(places) == count else "are missing"
+    verb = "is missing" if len(places) == 1 else "are missing"
+    what = (
+        "None of its pictures is there"
+        if len(places) == count
+        else f"{len(places):,} of {count:,} pictures {verb}"
+    )
     return Finding(
         code="missing_picture",
         severity=patient.severity("error", may_skip="on_broken"),
         dataset=patient.label,
-        summary=f"{which} pictures {verb} ({some(samples, 'sample')}).".capitalize(),
+        summary=f"{what} ({some(samples, 'sample')}).",
         remedy=_remedy(patient, "Put them there (data/README.md says how), correct the folder"),
         places=places,
         figures={"pictures": len(places), "samples": samples},

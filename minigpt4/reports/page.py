@@ -1,7 +1,8 @@
 """Reports: one HTML page that holds everything it shows and opens without a network.
 
 A page is a title and a list of sections: ``Headline``, ``Facts``, ``Table``, ``Matrix``, ``Plots``,
-``Note``, ``Gallery`` (in ``minigpt4.reports.gallery``) and ``TokenStrips``.
+``Note``, ``Gallery`` (in ``minigpt4.reports.gallery``), ``IssueList`` and
+``TokenStrips``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 from minigpt4.common.files import write_text
 from minigpt4.common.metrics import percent
 from minigpt4.reports.gallery import Card, DrawnBox, Gallery
+from minigpt4.reports.issue_list import IssueList
 from minigpt4.reports.pictures import embed
 from minigpt4.reports.token_strips import TokenStrips
 
@@ -149,7 +151,7 @@ class Note:
     preformatted: bool = False
 
 
-Section = Headline | Facts | Table | Matrix | Plots | Note | Gallery | TokenStrips
+Section = Headline | Facts | Table | Matrix | Plots | Note | Gallery | IssueList | TokenStrips
 
 
 def write_report(
