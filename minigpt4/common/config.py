@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from minigpt4.common.config_check import SECTIONS, Checker
 from minigpt4.common.config_layers import KeyPath, Layer, listed, merge, read_options, read_yaml
 from minigpt4.common.config_names import check_names
+from minigpt4.common.config_own import gather_build_info
 from minigpt4.common.config_slips import mend_indentation
 from minigpt4.common.distributed import is_main
 from minigpt4.common.errors import ConfigError
@@ -56,6 +57,7 @@ class Config:
         user = read_yaml(args.cfg_path)
         warnings, mistakes = mend_indentation(user)
         options = read_options(getattr(args, "options", None))
+        mistakes += gather_build_info(user) + gather_build_info(options)
         chosen = merge(user.data, options.data)
         # Strongest first.
         defaults = (*_dataset_defaults(chosen), *_evaluation_defaults(chosen))

@@ -10,8 +10,8 @@ from made_objects import ANSWERS, NAMES, PICTURES, write_coco, write_pictures, w
 
 from minigpt4.common.boxes import parse_boxes
 from minigpt4.common.errors import ConfigError, DataError
-from minigpt4.common.settings import EvalDatasetSettings
-from minigpt4.datasets.builders import build_eval_dataset
+from minigpt4.common.settings import DatasetSettings, EvalDatasetSettings
+from minigpt4.datasets.builders import build_eval_dataset, make_builder
 
 
 def answers(dataset):
@@ -106,13 +106,10 @@ class TestFormats:
 
     def test_yolo_without_names_or_labels(self, tmp_path):
         path = write_yolo(tmp_path)
+        settings = DatasetSettings(
+            kind="detection", build_info={"ann_path": str(path), "reader": "yolo"}
+        )
         with pytest.raises(ConfigError, match="no split 'val'"):
-            open_train("mine", path, None, kind="detection", reader="yolo").__class__
-            from minigpt4.common.settings import DatasetSettings
-            from minigpt4.datasets.builders import make_builder
-
-            info = {"ann_path": str(path), "reader": "yolo"}
-            settings = DatasetSettings(kind="detection", build_info=info)
             make_builder("mine", settings).build_split("val")
         path.unlink()
         with pytest.raises(ConfigError, match=r"classes\.txt"):

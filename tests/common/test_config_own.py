@@ -1,0 +1,57 @@
+"""Keys of ``build_info`` directly in an entry."""
+
+from dataclasses import fields
+from types import SimpleNamespace
+
+import pytest
+
+from minigpt4.common.config import Config
+from minigpt4.common.config_own import HOW_TO_READ, WHERE
+from minigpt4.common.errors import ConfigError
+from minigpt4.datasets.spec import RecordSpec
+
+ENTRY = """
+datasets:
+  mine:
+    kind: detection
+    reader: coco
+    ann_path: train.json
+    build_info: {image_path: images}
+evaluation_datasets:
+  mine:
+    kind: detection
+    reader: coco
+    eval_file_path: val.json
+"""
+
+
+def config(tmp_path, text, *options):
+    path = tmp_path / "own.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Config(SimpleNamespace(cfg_path=str(path), options=list(options)))
+
+
+def test_both_places_are_one(tmp_path):
+    cfg = config(tmp_path, ENTRY, "datasets.mine.val_share=0.2", "evaluation_datasets.mine.per=x")
+    assert cfg.dataset("mine").build_info == {
+        "image_path": "images", "reader": "coco", "ann_path": "train.json", "val_share": 0.2
+    }  # fmt: skip
+    assert cfg.eval_dataset("mine").build_info == {"reader": "coco", "per": "x"}
+    assert "own.yaml, line 5" in cfg.origin("datasets.mine.build_info.reader")
+
+
+def test_every_key_of_build_info_is_known():
+    assert {item.name for item in fields(RecordSpec)} | WHERE == HOW_TO_READ | WHERE
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("build_info: {", "build_info: {reader: csv, "), "also given as datasets.mine.build_info"),
+        (("eval_file_path", "ann_path"), "ann_path.*unknown key"),
+        (("reader: coco\n    ann", "raeder: coco\n    ann"), "raeder.*unknown key"),
+    ],
+)
+def test_mistakes_are_listed_with_their_line(tmp_path, change, said):
+    with pytest.raises(ConfigError, match=said):
+        config(tmp_path, ENTRY.replace(*change))
