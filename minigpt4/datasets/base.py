@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from minigpt4.common.errors import DataError
+from minigpt4.conversation.prompts import image_instruction
 from minigpt4.datasets.filters import table_where
 from minigpt4.datasets.nested import add_nested
 from minigpt4.datasets.opening import (
+    Further,
     PictureNames,
     look_for,
     require_columns,
@@ -24,7 +28,7 @@ from minigpt4.datasets.opening import (
     share_of_rows,
     usable_rows,
 )
-from minigpt4.datasets.patterns import fill
+from minigpt4.datasets.patterns import fill, pattern_columns
 from minigpt4.datasets.pictures import BLANK, BrokenPictureError, load_picture
 from minigpt4.datasets.readers import read_table
 from minigpt4.datasets.schema import Sample, Turn
@@ -97,6 +101,7 @@ class RecordDataset(Dataset[Sample]):
         self._features: FeatureCache | None = None
         self._table = self._read(self.spec.ann_path, split)
         self._repeated = False
+        self._further: list[Further] = []
         self._name_only = self.spec.image_name_only
         self._rows = self._open(split, limit)
 
@@ -132,7 +137,10 @@ class RecordDataset(Dataset[Sample]):
         if self._blank:
             return [BLANK]
         pictures = PictureNames(self._table, self.spec.image_columns, self._picture_name)
-        return [self._folder.path(name) for name in pictures.of(self._rows)]
+        paths = [self._folder.path(name) for name in pictures.of(self._rows)]
+        for further in self._further:
+            paths += [further.folder.path(name) for name in further.pictures.of(self._rows)]
+        return list(dict.fromkeys(paths)) if self._further else paths
 
     def described(self, ann_path: str | None = None) -> Iterator[Sample]:
         """The samples in order, without their pictures.
@@ -222,6 +230,12 @@ class RecordDataset(Dataset[Sample]):
         pattern = rng.choice(self.spec.prompts) if rng else self.spec.evaluation_prompt
         return fill(pattern, row)
 
+    def _instruction(self, row: Mapping[str, Any], rng: random.Random | None) -> str:
+        """The prompt behind the slots of the sample's pictures; by itself where there are none."""
+        prompt = self._prompt(row, rng)
+        count = self.spec.pictures
+        return image_instruction(prompt, pictures=count) if count else prompt
+
     def _sample(self, draw: Draw) -> Sample:
         number = int(self._rows[draw.row])
         row = self._table.row(number)
@@ -229,13 +243,13 @@ class RecordDataset(Dataset[Sample]):
         sample = self._describe(row, number, rng=rng)
         if self.spec.image is None:
             return sample
-        path = BLANK if self._blank else self._path(row)
-        sample.image_path = None if self._blank else path
+        paths = [BLANK] * self.spec.pictures if self._blank else self._paths(row, number)
+        sample.image_path = None if self._blank else paths[0]
         try:
             if self._features is not None:
-                sample.features = self._features[path]
+                sample.features = _joined([self._features[path] for path in paths])
             else:
-                sample.image = self.vis_processor(load_picture(path))
+                sample.image = _joined([self.vis_processor(load_picture(path)) for path in paths])
         except DataError as error:
             raise BrokenPictureError(
                 f"{self.name}, {self._table.place(number)}: {error}"
@@ -259,13 +273,17 @@ class RecordDataset(Dataset[Sample]):
             meta=self._meta(row),
         )
 
-    def _picture_name(self, row: Mapping[str, Any]) -> str:
-        assert self.spec.image is not None
-        name = fill(self.spec.image, row)
+    def _picture_name(self, row: Mapping[str, Any], pattern: str | None = None) -> str:
+        """The name of the row's first picture, or of the one that a pattern gives."""
+        name = fill(pattern if pattern is not None else self.spec.image or "", row)
         return name.rpartition("/")[2] if self._name_only else name
 
     def _path(self, row: Mapping[str, Any]) -> str:
         return self._folder.path(self._picture_name(row))
+
+    def _paths(self, row: Mapping[str, Any], number: int) -> list[str]:
+        """Every picture of a row."""
+        return [self._path(row), *(each.path(number) for each in self._further)]
 
     def _read(self, paths: Sequence[str], split: str) -> Table:
         table = read_table(
@@ -310,6 +328,7 @@ class RecordDataset(Dataset[Sample]):
         rows = rows[:limit]
         if pictures is not None:
             rows = self._find_pictures(rows, pictures)
+            rows = self._find_further(rows)
         if not len(rows):
             raise DataError(
                 f"{self.name}: no sample of {', '.join(self.spec.ann_path)} is left for split "
@@ -318,16 +337,25 @@ class RecordDataset(Dataset[Sample]):
         return rows
 
     def _name_pictures(self, mistakes: dict[int, str]) -> PictureNames | None:
-        """The rows' pictures, None for text only; adds to the mistakes."""
+        """The rows' first pictures, None for text only; adds to the mistakes."""
         if self.spec.image is None:
             return None
-        used = self.spec.image_columns
-        pictures = PictureNames(self._table, used, self._picture_name)
-        for row in np.flatnonzero(pictures.codes < 0).tolist():
-            values = ", ".join(f"{c}={self._table.value(row, c)!r}" for c in used)
-            mistakes.setdefault(row, f"no picture name can be made of {values}")
-        self._repeated = len(pictures.names) < len(self._table)
-        return pictures
+        first, *further = (
+            PictureNames(
+                self._table, pattern_columns(pattern), partial(self._picture_name, pattern=pattern)
+            )
+            for pattern in (self.spec.image, *self.spec.more_images)
+        )
+        for pictures, pattern in zip(
+            (first, *further), (self.spec.image, *self.spec.more_images), strict=True
+        ):
+            for row in np.flatnonzero(pictures.codes < 0).tolist():
+                columns = pattern_columns(pattern)
+                values = ", ".join(f"{c}={self._table.value(row, c)!r}" for c in columns)
+                mistakes.setdefault(row, f"no picture name can be made of {values}")
+        self._repeated = len(first.names) < len(self._table)
+        self._further = [Further(pictures) for pictures in further]
+        return first
 
     def _find_pictures(self, rows: np.ndarray, pictures: PictureNames) -> np.ndarray:
         found = look_for(rows, pictures, self.spec)
@@ -345,3 +373,18 @@ class RecordDataset(Dataset[Sample]):
         return rows_with_pictures(
             rows, pictures, found, self.spec, name=self.name, training=self.training
         )
+
+    def _find_further(self, rows: np.ndarray) -> np.ndarray:
+        for each in self._further:
+            found = look_for(rows, each.pictures, self.spec)
+            each.folder = found.folder
+            if not self._blank:
+                rows = rows_with_pictures(
+                    rows, each.pictures, found, self.spec, name=self.name, training=self.training
+                )
+        return rows
+
+
+def _joined(pictures: list[Tensor]) -> Tensor:
+    """One picture (...) as it is, several stacked (T, ...)."""
+    return pictures[0] if len(pictures) == 1 else torch.stack(pictures)

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from minigpt4.conversation.prompts import TAG_CAPTION, TAG_GROUNDING, image_instruction
+from minigpt4.conversation.prompts import TAG_CAPTION, TAG_GROUNDING
 from minigpt4.datasets.base import RecordDataset
 from minigpt4.datasets.patterns import fill, pattern_columns
 from minigpt4.datasets.schema import Turn
@@ -45,4 +45,4 @@ class CaptionDataset(RecordDataset):
 
     def _turns(self, row: Mapping[str, Any], rng: random.Random | None) -> list[Turn]:
         answer = unicodedata.normalize("NFC", fill(self.spec.answer, row)).strip()
-        return [Turn(image_instruction(self._prompt(row, rng)), answer)]
+        return [Turn(self._instruction(row, rng), answer)]

@@ -41,7 +41,8 @@ class ConversationDataset(RecordDataset):
         for number, (question, answer) in enumerate(pairs):
             question = self._question(question)
             if self.spec.image is not None:
-                question = f"{question} " if number else image_instruction(question)
+                slots = self.spec.pictures
+                question = f"{question} " if number else image_instruction(question, pictures=slots)
             turns.append(Turn(question, unicodedata.normalize("NFC", answer).strip()))
         return turns
 

@@ -16,7 +16,6 @@ from minigpt4.conversation.prompts import (
     REC_EVAL_PROMPT,
     TAG_IDENTIFY,
     TAG_REFER,
-    image_instruction,
 )
 from minigpt4.datasets.base import RecordDataset
 from minigpt4.datasets.patterns import fill, pattern_columns
@@ -111,7 +110,7 @@ class GroundingDataset(RecordDataset):
             filled["boxes"] = self._written_boxes(row)
         filled["whole"] = format_box(WHOLE)
         answer = unicodedata.normalize("NFC", fill(pattern, filled)).strip()
-        return [Turn(image_instruction(self._prompt(filled, rng)), answer)]
+        return [Turn(self._instruction(filled, rng), answer)]
 
     def _answer_pattern(self, row: Mapping[str, Any]) -> str:
         return answer_pattern(self.spec, row)

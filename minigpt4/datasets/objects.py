@@ -14,7 +14,7 @@ import numpy as np
 
 from minigpt4.common.boxes import GRID, Box, format_boxes, labelled, px_to_percent
 from minigpt4.common.errors import DataError
-from minigpt4.conversation.prompts import TAG_DETECTION, image_instruction
+from minigpt4.conversation.prompts import TAG_DETECTION
 from minigpt4.datasets.grounding import GroundingDataset
 from minigpt4.datasets.object_rows import BOX_COLUMNS, ROW_FORM, classes_of, object_rows
 from minigpt4.datasets.patterns import fill
@@ -135,7 +135,7 @@ class ObjectDataset(GroundingDataset):
             "boxes": format_boxes(box for boxes in by_name.values() for box in boxes),
         }
         answer = fill(self.spec.answer, filled) if found else self.spec.empty_answer
-        return [Turn(image_instruction(self._prompt(filled, rng)), _nfc(answer).strip())]
+        return [Turn(self._instruction(filled, rng), _nfc(answer).strip())]
 
     def _objects(self, row: Mapping[str, Any]) -> list[FoundObject]:
         """What is there of the classes that are asked for."""

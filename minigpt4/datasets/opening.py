@@ -99,6 +99,23 @@ class PictureNames:
         return [self.names[code] for code in np.unique(self.codes[rows]).tolist()]
 
 
+@dataclass
+class Further:
+    """A picture of every row besides the first.
+
+    Attributes:
+        pictures: Its names.
+        folder: Where they are; set when they were looked for.
+    """
+
+    pictures: PictureNames
+    folder: PictureFolder = field(default_factory=lambda: PictureFolder(""))
+
+    def path(self, row: int) -> str:
+        """Full path of a row's picture."""
+        return self.folder.path(self.pictures.names[self.pictures.codes[row]])
+
+
 def share_of_rows(rows: np.ndarray, below: float) -> np.ndarray:
     """The same for rows without pictures, by their numbers."""
     return np.array([_share_of(str(row)) < below for row in rows.tolist()], dtype=bool)

@@ -47,6 +47,9 @@ class RecordSpec:
     """Key of the list within a JSON file."""
     image: str | None = "{image}"
     """Pattern of a picture's path below ``image_path``; None for text only."""
+    more_images: tuple[str, ...] = ()
+    """Patterns of further pictures of every row, in the order in which the model sees them; the
+    first one, ``image``, decides splits and names the sample."""
     image_name_only: bool = False
     """Use only the last part of that path."""
     fields: Mapping[str, str] | None = None
@@ -92,6 +95,11 @@ class RecordSpec:
         return self.eval_prompt if self.eval_prompt is not None else self.prompts[-1]
 
     @property
+    def pictures(self) -> int:
+        """Pictures of a sample."""
+        return 0 if self.image is None else 1 + len(self.more_images)
+
+    @property
     def image_columns(self) -> tuple[str, ...]:
         """Columns that a picture's name is made of."""
         return pattern_columns(self.image or "")
@@ -103,7 +111,8 @@ class RecordSpec:
         for column, by_value in (self.answers or {}).items():
             patterns += [f"{{{column}}}", *by_value.values()]
         found = [column for pattern in patterns for column in pattern_columns(pattern)]
-        return tuple(dict.fromkeys([*self.image_columns, *found]))
+        more = [column for pattern in self.more_images for column in pattern_columns(pattern)]
+        return tuple(dict.fromkeys([*self.image_columns, *more, *found]))
 
 
 def make_spec(
@@ -139,8 +148,12 @@ def make_spec(
         values["ann_path"] = annotation_paths(build_info, "train")
     if not values.get("image_path"):
         values["image_path"] = _storage(build_info.get("images"))
-    for key in ("prompts", "process", "classes"):
+    for key in ("prompts", "process", "classes", "more_images"):
         values[key] = _strings(values.get(key))
+    if build_info.get("prompts"):  # a kind's own wording would not be among them
+        values["eval_prompt"] = build_info.get("eval_prompt")
+    if values["more_images"] and values.get("image", "") is None:
+        mistakes.append("more_images needs a first picture (image)")
     if not values["ann_path"]:
         mistakes.append(f"no annotation file is given for split {split!r} (ann_path)")
     if not values["prompts"]:
@@ -157,7 +170,7 @@ def make_spec(
     if not isinstance(share, int | float) or not 0 <= share < 1:
         mistakes.append(f"val_share is {share!r}, but must be a share from 0 to below 1")
     texts = [values.get("image"), values.get("eval_prompt"), values.get("answer")]
-    for text in [*texts, *values["prompts"]]:
+    for text in [*texts, *values["prompts"], *values["more_images"]]:
         try:
             compiled(text or "")
         except ValueError as error:

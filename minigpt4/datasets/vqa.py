@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from minigpt4.conversation.prompts import VIVQA_EVAL_PROMPT, VIVQA_PROMPTS, image_instruction
+from minigpt4.conversation.prompts import VIVQA_EVAL_PROMPT, VIVQA_PROMPTS
 from minigpt4.datasets.base import RecordDataset
 from minigpt4.datasets.patterns import fill, pattern_columns
 from minigpt4.datasets.schema import Turn
@@ -24,7 +24,7 @@ class VQADataset(RecordDataset):
     }
 
     def _turns(self, row: Mapping[str, Any], rng: random.Random | None) -> list[Turn]:
-        return [Turn(image_instruction(self._prompt(row, rng)), self._answer(row, rng))]
+        return [Turn(self._instruction(row, rng), self._answer(row, rng))]
 
     def _answer(self, row: Mapping[str, Any], rng: random.Random | None) -> str:
         choices = {
