@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from minigpt4.common.config_check import SECTIONS, Checker
 from minigpt4.common.config_layers import KeyPath, Layer, listed, merge, read_options, read_yaml
 from minigpt4.common.config_names import check_names
-from minigpt4.common.config_own import gather_build_info
+from minigpt4.common.config_own import gather_build_info, inherit_reading
 from minigpt4.common.config_slips import mend_indentation
 from minigpt4.common.distributed import is_main
 from minigpt4.common.errors import ConfigError
@@ -69,6 +69,7 @@ class Config:
         }
         for layer in reversed(self._layers):
             merged = merge(merged, layer.data)
+        inherit_reading(merged, public=default_names())
 
         checker = Checker(self._place)
         checker.mistakes += mistakes
@@ -224,6 +225,11 @@ def _model_default(chosen: Mapping[Any, Any]) -> list[Layer]:
     kind = model.get("model_type", ModelSettings.model_type)
     file = DEFAULTS / "models" / f"{arch}_{kind}.yaml"
     return [read_yaml(file)] if file.is_file() else []
+
+
+def default_names() -> set[str]:
+    """Data sets that have a default file."""
+    return {file.stem for file in (DEFAULTS / "datasets").rglob("*.yaml")}
 
 
 def _dataset_defaults(chosen: Mapping[Any, Any]) -> list[Layer]:

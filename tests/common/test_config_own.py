@@ -55,3 +55,42 @@ def test_every_key_of_build_info_is_known():
 def test_mistakes_are_listed_with_their_line(tmp_path, change, said):
     with pytest.raises(ConfigError, match=said):
         config(tmp_path, ENTRY.replace(*change))
+
+
+def evaluation_of(tmp_path, *options):
+    text = ENTRY[: ENTRY.index("evaluation_datasets")] + "evaluation_datasets: {mine: {}}\n"
+    return config(tmp_path, text, *options).eval_dataset("mine")
+
+
+class TestInheritance:
+    def test_the_share_that_training_holds_out(self, tmp_path):
+        entry = evaluation_of(tmp_path, "datasets.mine.val_share=0.2", "datasets.mine.prompts=[x]")
+        assert (entry.kind, entry.eval_file_path, entry.img_path) == (
+            "detection", "train.json", "images"
+        )  # fmt: skip
+        assert entry.build_info == {"reader": "coco", "val_share": 0.2, "prompts": ["x"]}
+
+    def test_a_file_of_its_own_is_used_whole(self, tmp_path):
+        entry = evaluation_of(
+            tmp_path, "datasets.mine.val_share=0.2", "datasets.mine.val_ann_path=val.json"
+        )
+        assert entry.eval_file_path == "val.json"
+        assert entry.build_info == {"reader": "coco"}
+        entry = evaluation_of(
+            tmp_path,
+            "datasets.mine.reader_options={split: train, config: x}",
+            "evaluation_datasets.mine.eval_file_path=test.json",
+            "evaluation_datasets.mine.eval_prompt=y",
+        )
+        assert entry.eval_file_path == "test.json"
+        assert entry.build_info == {
+            "reader": "coco", "reader_options": {"config": "x"}, "eval_prompt": "y"
+        }  # fmt: skip
+
+    def test_training_data_are_never_taken_by_themselves(self, tmp_path):
+        assert evaluation_of(tmp_path).eval_file_path == ""
+
+    def test_public_data_sets_keep_their_own_form(self, tmp_path):
+        text = ENTRY.replace("mine", "vivqa").replace("kind: detection", "kind: vqa")
+        entry = config(tmp_path, text, "datasets.vivqa.prompts=[x]").eval_dataset("vivqa")
+        assert "prompts" not in entry.build_info
