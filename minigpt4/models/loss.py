@@ -2,16 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from minigpt4.common.errors import ConfigError
 from minigpt4.models.tokenizer import LlmTokenizer
 
 Reduction = Literal["mean", "sum", "none"]
+
+MAX_LOGITS = 1 << 24
+"""Logits held at once in float32; more are computed in parts, and again for the gradient."""
+
+
+def answer_losses(
+    states: Tensor,
+    head: Callable[[Tensor], Tensor],
+    targets: Tensor,
+    soft: CoordinateTargets | None,
+    *,
+    vocabulary: int,
+    max_logits: int = MAX_LOGITS,
+) -> Tensor:
+    """Cross entropy of each position, without ever holding the logits of all of them.
+
+    Args:
+        states: What logits are computed from, (T, D).
+        head: From (T', D) to logits (T', V).
+        targets: Token ids (T,).
+        soft: Softened coordinates, or None.
+        vocabulary: V.
+        max_logits: See ``MAX_LOGITS``.
+    Returns:
+        Tensor (T,).
+    """
+
+    def losses(some: Tensor, their_targets: Tensor) -> Tensor:
+        return token_losses(head(some), their_targets, soft)
+
+    rows = max(1, max_logits // vocabulary)
+    if len(states) <= rows:
+        return losses(states, targets)
+    parts = zip(states.split(rows), targets.split(rows), strict=True)
+    return torch.cat([checkpoint(losses, *part, use_reentrant=False) for part in parts])
 
 
 def token_losses(logits: Tensor, targets: Tensor, soft: CoordinateTargets | None) -> Tensor:

@@ -13,10 +13,11 @@ from minigpt4.common.errors import DataError
 from minigpt4.common.settings import ModelSettings
 from minigpt4.conversation.prompts import training_turns
 from minigpt4.datasets.schema import Batch
+from minigpt4.models.decoder import decoder_of
 from minigpt4.models.llm import default_device, load_language_model, resolve_precision
-from minigpt4.models.loss import CoordinateTargets, Reduction, reduce_losses, token_losses
+from minigpt4.models.loss import CoordinateTargets, Reduction, answer_losses, reduce_losses
 from minigpt4.models.projector import Fp32LayerNorm, merge, merged_tokens
-from minigpt4.models.sequence import IGNORE, Layout, SequenceBuilder, Spliced, splice
+from minigpt4.models.sequence import Layout, Packed, SequenceBuilder, Spliced, pack
 from minigpt4.models.vision import build_vision
 
 
@@ -52,6 +53,7 @@ class MiniGPTCore(nn.Module):
         self.llama_model = language.model
         self.tokenizer = language.tokenizer
         self._language = language
+        self.decoder = decoder_of(language.model)
         self.llama_proj = nn.Linear(
             self.visual_encoder.num_features * merged_tokens(settings.token_merge),
             self.llama_model.get_input_embeddings().weight.shape[1],
@@ -154,9 +156,9 @@ class MiniGPTCore(nn.Module):
         Raises:
             DataError: Samples whose pictures, questions and answers do not fit each other.
         """
-        spliced = self.prepare(samples)
-        losses, rows = self._losses(spliced)
-        loss = reduce_losses(losses, rows, len(spliced.labels), reduction)
+        packed = self.pack(samples)
+        losses, rows = self._losses(packed)
+        loss = reduce_losses(losses, rows, len(packed.lengths), reduction)
         if self.training and "image" not in samples and "image_features" not in samples:
             loss = loss + self._no_contribution()
         return {"loss": loss}
@@ -175,17 +177,22 @@ class MiniGPTCore(nn.Module):
 
     def prepare(self, samples: Batch) -> Spliced:
         """Lay out, embed and pad a batch of training samples."""
-        turns = self._turns(samples)
-        return self._prepare(turns, self._picture_embeds(samples, len(turns)))
+        return self.pack(samples).padded()
 
-    def _prepare(
-        self, turns: Sequence[tuple[list[str], list[str]]], pictures: Sequence[Tensor | None]
-    ) -> Spliced:
+    def pack(self, samples: Batch) -> Packed:
+        """Lay out and embed a batch of training samples, end to end."""
+        turns = self._turns(samples)
+        pictures = self._picture_embeds(samples, len(turns))
         layouts = []
         for (prompts, answers), embeds in zip(turns, pictures, strict=True):
             count, positions = (0, 0) if embeds is None else embeds.shape[:2]
             layouts.append(self.sequences.training(prompts, answers, count, positions))
-        return self._splice(layouts, pictures)
+        return self._pack(layouts, pictures)
+
+    def _pack(self, layouts: Sequence[Layout], pictures: Sequence[Tensor | None]) -> Packed:
+        flat = [None if p is None else p.flatten(0, 1) for p in pictures]  # (T * N, D)
+        embed = self.llama_model.get_input_embeddings()
+        return pack(layouts, flat, embed, device=self.device)
 
     def _splice(
         self,
@@ -194,9 +201,7 @@ class MiniGPTCore(nn.Module):
         *,
         pad_left: bool = False,
     ) -> Spliced:
-        flat = [None if p is None else p.flatten(0, 1) for p in pictures]  # (T * N, D)
-        embed = self.llama_model.get_input_embeddings()
-        return splice(layouts, flat, embed, device=self.device, pad_left=pad_left)
+        return self._pack(layouts, pictures).padded(left=pad_left)
 
     def _turns(self, samples: Mapping[str, Any]) -> list[tuple[list[str], list[str]]]:
         """Each sample's prompts and answers."""
@@ -206,20 +211,37 @@ class MiniGPTCore(nn.Module):
             chat_template=self.settings.chat_template,
         )
 
-    def _losses(self, spliced: Spliced) -> tuple[Tensor, Tensor]:
-        """Loss of each answer token, and the sample it belongs to.
+    def _losses(self, packed: Packed) -> tuple[Tensor, Tensor]:
+        """Loss of each answer token, and the sample it belongs to."""
+        wanted, targets, rows = packed.targets()
+        if self.soft_targets is not None:
+            self.soft_targets.to(targets.device)
+        # Without any target something is computed all the same, for gradients of zero.
+        some = wanted if len(wanted) else wanted.new_zeros(1)
+        vocabulary = self.llama_model.get_input_embeddings().weight.shape[0]
+        if self.decoder is not None and self.decoder.takes(max(packed.lengths)):
+            states = self.decoder.hidden(packed.embeds, packed.lengths, some)  # (K, D)
+            head = self.decoder.head
+        else:
+            states, head = self._padded_logits(packed, some), nn.Identity()
+        losses = answer_losses(
+            states[: len(wanted)], head, targets, self.soft_targets, vocabulary=vocabulary
+        )
+        return losses, rows
+
+    def _padded_logits(self, packed: Packed, wanted: Tensor) -> Tensor:
+        """Logits (K, V) of some positions by the language model's own forward pass.
 
         Padding is at the right, where causal attention cannot see it, so no mask is passed. Logits
         are computed only for columns in which some sample has a target.
         """
-        targets = spliced.labels[:, 1:]  # the token after each position
-        columns = (targets != IGNORE).any(0).nonzero().squeeze(1)  # (C,)
+        spliced = packed.padded()
+        there = spliced.attention_mask.flatten().nonzero().squeeze(1)  # (T,)
+        cells = there[wanted]  # (K,), places in the padded batch
+        width = spliced.attention_mask.shape[1]
+        columns, where = torch.unique(cells % width, return_inverse=True)  # (C,), (K,)
         output = self.llama_model(
             inputs_embeds=spliced.inputs_embeds, logits_to_keep=columns, use_cache=False
         )
-        targets = targets[:, columns]  # (B, C)
-        where = targets != IGNORE
-        if self.soft_targets is not None:
-            self.soft_targets.to(targets.device)
-        losses = token_losses(output.logits[where], targets[where], self.soft_targets)
-        return losses, where.nonzero()[:, 0]
+        logits: Tensor = output.logits[cells // width, where]
+        return logits

@@ -47,6 +47,47 @@ class Layout:
 
 
 @dataclass(slots=True)
+class Packed:
+    """Embedded sequences laid end to end, without padding.
+
+    Attributes:
+        embeds: (T, D).
+        labels: (T,), ``IGNORE`` where there is no target.
+        lengths: Positions of each sequence; they sum to T.
+    """
+
+    embeds: Tensor
+    labels: Tensor
+    lengths: list[int]
+
+    def targets(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the loss is taken on.
+
+        Returns:
+            Positions (K,) that a target follows, in order; the targets (K,); the sequence of each.
+        """
+        # The first position of a sequence follows nothing, so its label does not count.
+        lengths = torch.tensor(self.lengths, device=self.labels.device)
+        counts = self.labels != IGNORE
+        counts[lengths.cumsum(0) - lengths] = False
+        after = counts.nonzero().squeeze(1)
+        rows = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
+        return after - 1, self.labels[after], rows[after]
+
+    def padded(self, *, left: bool = False) -> Spliced:
+        """One sequence a row, filled at the right (training) or left (generation)."""
+        side = "left" if left else "right"
+
+        def rows(values: Tensor, fill: int) -> Tensor:
+            return pad_sequence(
+                values.split(self.lengths), batch_first=True, padding_value=fill, padding_side=side
+            )
+
+        mask = torch.ones(len(self.labels), dtype=torch.long, device=self.labels.device)
+        return Spliced(rows(self.embeds, 0), rows(mask, 0), rows(self.labels, IGNORE))
+
+
+@dataclass(slots=True)
 class Spliced:
     """A padded batch of embedded sequences.
 
@@ -188,39 +229,32 @@ class SequenceBuilder:
         return prompt[: self.max_context_len]
 
 
-def splice(
+def pack(
     layouts: Sequence[Layout],
     images: Sequence[Tensor | None],
     embed: Callable[[Tensor], Tensor],
     *,
     device: torch.device,
-    pad_left: bool = False,
-) -> Spliced:
-    """Embed and pad sequences.
+) -> Packed:
+    """Embed sequences and lay them end to end.
 
     Args:
         layouts: One per sample.
         images: Each sample's picture embeddings (positions, D), or None.
         embed: Token ids to embeddings.
         device: Where the embeddings are.
-        pad_left: Pad at the left (generation) instead of at the right (training).
     """
-    side = "left" if pad_left else "right"
-
-    def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-        tensors = [torch.tensor(row) for row in rows]
-        return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side).to(
-            device
-        )
-
-    ids = padded([layout.ids for layout in layouts], 0)  # (B, L)
-    mask = padded([[1] * len(layout.ids) for layout in layouts], 0)
-    embeds = embed(ids.clamp_min(0))  # (B, L, D)
     given = [pictures for pictures in images if pictures is not None]
+    ids, slots, start = [], [], 0
+    for layout, pictures in zip(layouts, images, strict=True):
+        row = torch.tensor(layout.ids)
+        ids.append(row)
+        slots.append(start - 1 - row[row < 0])  # where in the table of all pictures
+        start += 0 if pictures is None else len(pictures)
+    flat = torch.cat(ids).to(device)  # (T,)
+    embeds = embed(flat.clamp_min(0))  # (T, D)
     if given:
-        sizes = torch.tensor([0 if p is None else len(p) for p in images], device=device)
-        first = sizes.cumsum(0) - sizes  # where each row's pictures begin in the table
-        rows, columns = (ids < 0).nonzero(as_tuple=True)
-        table = torch.cat(given)[first[rows] - 1 - ids[rows, columns]]
-        embeds = embeds.index_put((rows, columns), table.to(embeds.dtype))
-    return Spliced(embeds, mask, padded([layout.labels for layout in layouts], IGNORE))
+        table = torch.cat(given)[torch.cat(slots).to(device)]
+        embeds = embeds.index_put(((flat < 0).nonzero().squeeze(1),), table.to(embeds.dtype))
+    labels = torch.tensor([label for layout in layouts for label in layout.labels])
+    return Packed(embeds, labels.to(device), [len(layout.ids) for layout in layouts])

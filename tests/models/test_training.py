@@ -100,8 +100,8 @@ def test_a_later_turn_sees_what_came_before_and_nothing_after(model):
         "answer": ["con mèo"],
     }
     with torch.no_grad():
-        losses, _ = model._losses(spliced)
-        only, _ = model._losses(model.prepare(single))
+        losses, _ = model._losses(model.pack(conversation))
+        only, _ = model._losses(model.pack(single))
     torch.testing.assert_close(losses[: len(first)], only)
 
 
