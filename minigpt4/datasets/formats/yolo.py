@@ -17,7 +17,11 @@ logger = logging.getLogger(__name__)
 _NAME_FILES = ("data.yaml", "dataset.yaml", "classes.txt", "obj.names", "labels.txt")
 _BOX = 5
 """Values of a line: class, centre x, centre y, width, height."""
-_SPLITS = {"val": ("val", "valid", "validation")}
+_SPLITS = {
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "val", "valid", "validation"),
+}
+"""What the splits are called elsewhere; data without a test split are tested on their validation."""
 Row = dict[str, Any]
 
 
