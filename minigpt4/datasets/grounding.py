@@ -6,6 +6,7 @@ import logging
 import random
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -95,18 +96,19 @@ class GroundingDataset(RecordDataset):
         return rows
 
     def _prepared(self, row: dict[str, Any]) -> dict[str, Any]:
-        if in_pixels(self.spec.box_form) and not self._sizes_known():
+        if in_pixels(self.spec.box_form) and not self._sized:
             row["width"], row["height"] = picture_size(self._path(row))
         return row
 
-    def _sizes_known(self) -> bool:
+    @cached_property
+    def _sized(self) -> bool:
+        """Whether the rows have their pictures' sizes."""
         return {"width", "height"} <= set(self._table.names)
 
     def _turns(self, row: Mapping[str, Any], rng: random.Random | None) -> list[Turn]:
         filled = dict(row)
         pattern = self._answer_pattern(row)
-        wanted = self._wanted_columns(pattern)
-        if "boxes" in wanted:
+        if self._wants_boxes(pattern):
             filled["boxes"] = self._written_boxes(row)
         filled["whole"] = format_box(WHOLE)
         answer = unicodedata.normalize("NFC", fill(pattern, filled)).strip()
@@ -115,9 +117,13 @@ class GroundingDataset(RecordDataset):
     def _answer_pattern(self, row: Mapping[str, Any]) -> str:
         return answer_pattern(self.spec, row)
 
-    def _wanted_columns(self, pattern: str) -> set[str]:
-        patterns = (pattern, *self.spec.prompts, self.spec.evaluation_prompt)
-        return {column for each in patterns for column in pattern_columns(each)}
+    @cached_property
+    def _asked_columns(self) -> frozenset[str]:
+        patterns = (*self.spec.prompts, self.spec.evaluation_prompt)
+        return frozenset(column for each in patterns for column in pattern_columns(each))
+
+    def _wants_boxes(self, pattern: str) -> bool:
+        return "boxes" in self._asked_columns or "boxes" in pattern_columns(pattern)
 
     def _written_boxes(self, row: Mapping[str, Any]) -> str:
         if self.spec.box_form == "ready":
@@ -167,11 +173,11 @@ class GroundingDataset(RecordDataset):
             pattern = self._answer_pattern(row)
         except KeyError as error:
             return error.args[0]
-        if self.spec.box_form == "ready" or "boxes" not in self._wanted_columns(pattern):
+        if self.spec.box_form == "ready" or not self._wants_boxes(pattern):
             return None
         if is_converted(self.spec.box_form):
-            mistake = pixel_box_mistake(row, self.spec.box_form, sized=self._sizes_known())
-            if mistake is None and (self._sizes_known() or not in_pixels(self.spec.box_form)):
+            mistake = pixel_box_mistake(row, self.spec.box_form, sized=self._sized)
+            if mistake is None and (self._sized or not in_pixels(self.spec.box_form)):
                 self._cut += boxes_beyond(row, self.spec.box_form)
             return mistake
         boxes = boxes_of(row)

@@ -183,7 +183,7 @@ class ObjectDataset(GroundingDataset):
     def _prepared(self, row: dict[str, Any]) -> dict[str, Any]:
         from minigpt4.datasets.pictures import picture_size
 
-        if self._form.startswith("pixels_") and not self._sizes_known():
+        if self._form.startswith("pixels_") and not self._sized:
             row["width"], row["height"] = picture_size(self._path(row))
         return row
 
@@ -210,7 +210,7 @@ class ObjectDataset(GroundingDataset):
     def _box_mistake(self, row: Mapping[str, Any]) -> str | None:
         """What is wrong with the one box of a row; counts it when it reaches beyond its picture."""
         if is_converted(self._form):
-            sized = self._sizes_known()
+            sized = self._sized
             mistake = pixel_box_mistake(row, self._form, sized=sized)
             if mistake is None and (sized or not self._form.startswith("pixels_")):
                 self._cut += boxes_beyond(row, self._form)

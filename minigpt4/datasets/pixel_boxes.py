@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ _ROUNDING = 1e-4
 """Shares are written with a few digits, so that a box at the edge seems to reach beyond it."""
 
 
+@cache
 def in_pixels(form: str) -> bool:
     """Whether boxes of this ``box_form`` are in pixels."""
     return form.startswith("pixels_")
 
 
+@cache
 def is_converted(form: str) -> bool:
     """Whether boxes of this ``box_form`` are not in hundredths yet: in pixels, or in shares."""
     return in_pixels(form) or form.startswith("shares_")
