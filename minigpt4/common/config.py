@@ -165,6 +165,12 @@ class Config:
         """
         return self._place(tuple(key.split("."))) or "default"
 
+    def is_said(self, key: str) -> bool:
+        """Whether the user's file or ``--options`` sets a dotted key, rather than a default."""
+        options, user, *_ = self._layers
+        path = tuple(key.split("."))
+        return any(layer.place(path) is not None for layer in (options, user))
+
     def _place(self, path: KeyPath) -> str:
         for depth in range(len(path), 0, -1):
             for layer in self._layers:

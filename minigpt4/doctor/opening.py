@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,15 @@ def admit(cfg: Config) -> Admission:
     return opened
 
 
+_TRAINING_KEYS = ("init_lr", "lr_sched", "max_epoch", "iters_per_epoch", "output_dir")
+"""Keys of section ``run`` of which a configuration for training sets some."""
+
+
 def _only_processors(cfg: Config, name: str) -> bool:
-    """Whether an entry has nothing of what training needs, as in files for evaluation."""
-    entry = cfg.origin(f"datasets.{name}")
-    said = [cfg.origin(f"datasets.{name}.{key}") for key in ("batch_size", "sample_ratio")]
-    return all(place == entry for place in said)
+    """Whether an entry is there for its processors alone, as in files for evaluation."""
+    keys = [f"run.{key}" for key in _TRAINING_KEYS]
+    keys += [f"datasets.{name}.{key}" for key in ("batch_size", "sample_ratio")]
+    return not any(map(cfg.is_said, keys))
 
 
 def _admit_training(cfg: Config, name: str, opened: Admission) -> None:
@@ -85,7 +90,7 @@ def _admit_training(cfg: Config, name: str, opened: Admission) -> None:
             opened,
             f"datasets.{name}",
             split,
-            lambda split=split: _training_patient(cfg, name, settings, split),  # type: ignore[misc]
+            partial(_training_patient, cfg, name, settings, split),
         )
         if patient is not None and patient.role == "train":
             _admit_test_beside(cfg, name, settings, patient, opened)
@@ -147,7 +152,7 @@ def _admit_evaluation(cfg: Config, name: str, opened: Admission) -> None:
             opened,
             key,
             short,
-            lambda each=each, short=short: _evaluation_patient(cfg, name, each, short),  # type: ignore[misc]
+            partial(_evaluation_patient, cfg, name, each, short),
         )
         if patient is not None:
             _admit_training_beside(cfg, name, each, patient, opened)
@@ -261,7 +266,7 @@ def _has_counterpart(cfg: Config, patient: Patient, opened: Admission, *, role: 
     """Whether the configuration itself names a set to compare with."""
     if role == "test" and patient.key.removeprefix("datasets.") in cfg.eval_dataset_names:
         return True
-    return any(p.role == role and p.kind is patient.kind for p in opened.patients)
+    return any(each.role == role and each.is_counterpart(patient) for each in opened.patients)
 
 
 def _companion(

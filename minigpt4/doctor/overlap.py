@@ -48,10 +48,11 @@ def compare_all(patients: Sequence[Patient], facts: Sequence[Facts], album: Albu
     training = [place for place, patient in enumerate(patients) if patient.role == "train"]
     found = []
     for test, patient in enumerate(patients):
-        same = [place for place in training if patients[place].kind is patient.kind]
-        if patient.role != "test" or not training or not len(facts[test]):
+        beside = [place for place in training if patients[place].goes_with(patient)]
+        same = [place for place in beside if patients[place].is_counterpart(patient)]
+        if patient.role != "test" or not beside or not len(facts[test]):
             continue
-        known = {key for place in training for key in contents[place] if key is not None}
+        known = {key for place in beside for key in contents[place] if key is not None}
         shown = np.array([key in known for key in contents[test]], dtype=bool)
         found.append(
             Overlap(

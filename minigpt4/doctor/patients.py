@@ -74,6 +74,14 @@ class Patient:
         """Data sets of one kind word their questions alike."""
         return type(self.dataset)
 
+    def goes_with(self, other: Patient) -> bool:
+        """Whether a run has both: what lies beside an entry goes with that entry alone."""
+        return self.key == other.key or not (self.companion or other.companion)
+
+    def is_counterpart(self, other: Patient) -> bool:
+        """Whether the two can be compared sample by sample."""
+        return self.goes_with(other) and self.kind is other.kind
+
     @property
     def has_one_answer(self) -> bool:
         """Whether a question about a picture has one right answer; captions have many."""

@@ -660,3 +660,13 @@ def test_whole_configuration_reads_back_equal(write, tmp_path, caplog):
     assert load(again).to_dict() == config.to_dict()
     config.pretty_print()
     assert "llama_model: meta-llama/Llama-2-7b-chat-hf" in caplog.text
+
+
+def test_what_the_user_says_is_told_from_defaults(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("run: {seed: 3}\ndatasets: {vivqa: {batch_size: 2}}\n", encoding="utf-8")
+    cfg = Config(Namespace(cfg_path=str(path), options=["run.max_epoch=2"]))
+    said = ("run.seed", "run.max_epoch", "datasets.vivqa.batch_size")
+    assert all(map(cfg.is_said, said))
+    unsaid = ("run.init_lr", "datasets.vivqa.sample_ratio", "datasets.vivqa.build_info", "model")
+    assert not any(map(cfg.is_said, unsaid))

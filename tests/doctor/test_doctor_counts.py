@@ -140,3 +140,23 @@ def test_vivqa_as_published(tmp_path):
     assert finding(examination, "unseen_answers").figures["rows"] == 17
     assert finding(examination, "shared_pictures").figures["pictures"] == 1376
     assert finding(examination, "missing_picture", "(train)").figures["samples"] == 11999
+
+
+def test_what_lies_beside_one_test_set_is_not_the_training_of_another(folder):
+    other = folder / "other"
+    write_csv(other / "train.csv", [("màu gì", "tím", 4), ("ở đâu", "đó", 4)])
+    write_csv(other / "test.csv", [("màu gì", "tím", 4), ("có mấy con mèo", "hai", 1)])
+    info = {"image": "{img_id:012d}.jpg"}
+    tested = {
+        **test_entry(folder),
+        "mine": {
+            "eval_file_path": str(other / "test.csv"),
+            "img_path": str(folder / "images"),
+            "kind": "vqa",
+            "build_info": info,
+        },
+    }
+    examination = examined(write_config(folder, evaluations=tested))
+    assert [p.row for p in finding(examination, "shared_pairs", ".mine").places] == [0]
+    assert [p.row for p in finding(examination, "unseen_answers", ".mine").places] == [1]
+    assert [p.row for p in finding(examination, "unseen_answers", ".vivqa").places] == [3]

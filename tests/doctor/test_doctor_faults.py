@@ -189,3 +189,11 @@ def test_entries_that_only_name_processors_are_not_trained_on(tmp_path):
     examination = examined(write_config(tmp_path, {"cc_sbu_align": processors}, tested))
     assert examination.unused == ["datasets.cc_sbu_align"]
     assert not examination.findings
+
+
+def test_an_entry_of_a_training_run_is_looked_at_whatever_it_leaves_out(tmp_path):
+    vivqa_pictures(tmp_path, (1,))
+    path = write_csv(tmp_path / "train.csv", [("có gì", "mèo ", 1)])
+    bare = {key: value for key, value in entry(ann_path=str(path)).items() if key != "batch_size"}
+    config = write_config(tmp_path, {"vivqa": bare})
+    assert finding(examined(config, "run.max_epoch=2"), "stray_spaces")
