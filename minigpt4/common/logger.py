@@ -115,6 +115,7 @@ def progress(
         "total": total,
         "desc": desc,
         "unit": unit,
+        "unit_scale": unit == "B",
         "initial": initial,
         "disable": not is_main(),
     }
