@@ -19,7 +19,8 @@ their input's type. l is c under autocast and 4 without, as LoRA is kept in fp32
 
 Autocast also casts each frozen matrix that has another type, and the graph keeps the copy: 2 bytes
 a weight over all layers. With gradient checkpointing only each layer's input stays, r D, and the
-rest, copies included, exists for one layer at a time.
+rest, copies included, exists for one layer at a time; but for what the 8 bit product keeps, which
+it holds outside of autograd's sight, r (2 D + Q + F), and so in every layer all the same.
 
 Only orders of attention that keep no matrix of scores are counted (scaled-dot-product kernels).
 """
@@ -74,6 +75,14 @@ def layer_bytes(sizes: LanguageSizes, settings: ModelSettings, widths: Widths) -
     lora = sum(_lora_bytes(each, settings, widths) for each in _in_layers(sizes, settings))
     lora -= _shared_lora(sizes, settings, widths)
     return norms + attention + mlp + lora / sizes.layers + _inputs(sizes, settings, widths)
+
+
+def checkpointed_bytes(sizes: LanguageSizes, widths: Widths) -> int:
+    """Bytes that one layer keeps of one position with checkpointing, until its turn comes."""
+    kept = sizes.hidden
+    if widths.quantized == 8:
+        kept += 2 * sizes.hidden + sizes.query_width + sizes.intermediate
+    return widths.residual * kept
 
 
 def copied_weights(sizes: LanguageSizes, widths: Widths) -> int:

@@ -122,7 +122,8 @@ def _measure(
         task=setup.task,
         model=model,
         data=TrainingData(
-            iters_per_epoch=iters,
+            # One more than there are, so that the end of an epoch never comes.
+            iters_per_epoch=position.step + len(batches) + 1,
             batch_size=setup.data.batch_size,
             train_batches=lambda epoch, first: steps.follow(),
         ),

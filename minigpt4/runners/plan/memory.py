@@ -215,7 +215,7 @@ def _passing(
     layer = count * activations.layer_bytes(language, settings, kinds)
     copies = activations.copied_weights(language, kinds)
     if settings.use_grad_checkpoint_llm:
-        inputs = count * kinds.residual * language.hidden * language.layers
+        inputs = count * activations.checkpointed_bytes(language, kinds) * language.layers
         kept = inputs + layer + copies / language.layers
         name = "activations, checkpointed"
     else:

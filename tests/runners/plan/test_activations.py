@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from torch.profiler import ProfilerActivity, profile
+from allocated import peak_of
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from minigpt4.common.settings import ModelSettings
+from minigpt4.models.llm import add_lora
+from minigpt4.models.quantization import make_trainable, quantization_config
 from minigpt4.runners.plan import activations
 from minigpt4.runners.plan.memory import Machine, widths
 from minigpt4.runners.plan.sizes import language_sizes
@@ -19,19 +20,8 @@ from minigpt4.runners.plan.sizes import language_sizes
 HIDDEN, LAYERS, BATCH, LENGTH = 256, 4, 2, 96
 TOLERANCE = 0.15
 """Of the estimate, relative to the measured peak."""
+QUANTIZED_TOLERANCE = 0.2
 EVERY = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-def peak_of(step: Any) -> int:
-    """Most bytes that were allocated at once, beyond those at the start."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        step()
-    live = peak = 0
-    for event in record.profiler.kineto_results.events():  # type: ignore[union-attr]
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            peak = max(peak, live)
-    return peak
 
 
 def estimated(settings: ModelSettings, machine: Machine, length: int) -> float:
@@ -42,7 +32,7 @@ def estimated(settings: ModelSettings, machine: Machine, length: int) -> float:
     passing = count * activations.backward_bytes(sizes, kinds)
     passing += activations.workspace_bytes(sizes, settings, kinds)
     if settings.use_grad_checkpoint_llm:
-        inputs = count * kinds.residual * HIDDEN * LAYERS
+        inputs = count * activations.checkpointed_bytes(sizes, kinds) * LAYERS
         return inputs + layer + copies / LAYERS + passing
     return layer * LAYERS + copies + passing
 
@@ -84,24 +74,50 @@ def test_the_peak_of_a_step_is_within_the_tolerance(
     assert expected == pytest.approx(peak_of(step), rel=TOLERANCE)
 
 
+@pytest.mark.parametrize("key", ["load_in_4bit", "low_resource"])
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_the_peak_behind_quantized_layers(key: str, checkpoint: bool, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=8,
+        intermediate_size=688, vocab_size=64,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    settings = ModelSettings(
+        llama_model=str(tmp_path), lora_r=16, use_grad_checkpoint_llm=checkpoint, **{key: True}
+    )
+    loaded = AutoModelForCausalLM.from_pretrained(
+        tmp_path,
+        dtype=torch.float32,
+        quantization_config=quantization_config(settings, torch.device("cpu")),
+    )
+    make_trainable(loaded)
+    decoder = _with_lora(loaded, settings)
+    inputs = torch.randn(BATCH, LENGTH, HIDDEN, requires_grad=True)
+
+    def step() -> None:
+        decoder(inputs_embeds=inputs, use_cache=False).last_hidden_state.sum().backward()
+
+    step()
+    expected = estimated(settings, Machine(device="cpu", mixed="no"), LENGTH)
+    assert expected == pytest.approx(peak_of(step), rel=QUANTIZED_TOLERANCE)
+
+
 def _decoder(config: LlamaConfig, settings: ModelSettings) -> tuple[Any, torch.dtype]:
     torch.manual_seed(0)
     dtype = torch.bfloat16 if settings.llm_precision == "bf16" else torch.float32
     model: Any = LlamaForCausalLM(config).to(dtype)
     model.requires_grad_(not settings.freeze_llm)
+    return _with_lora(model, settings), dtype
+
+
+def _with_lora(model: Any, settings: ModelSettings) -> Any:
     if settings.use_grad_checkpoint_llm:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if settings.lora_r:
-        model = get_peft_model(
-            model,
-            LoraConfig(
-                r=settings.lora_r,
-                lora_dropout=settings.lora_dropout,
-                target_modules=settings.lora_target_modules,
-                task_type="CAUSAL_LM",
-            ),
-        ).get_base_model()
-    return model.train().get_decoder(), dtype
+        model = add_lora(model, settings).get_base_model()
+    return model.train().get_decoder()
 
 
 def test_memory_follows_batch_times_length(tmp_path: Path) -> None:
