@@ -92,15 +92,15 @@ def check_memory(cfg: Config, setup: Setup) -> None:
     """
     device, settings = setup.accelerator.device, cfg.model()
     room = room_on(device)
-    if room is None:
+    if room is None or setup.run.evaluate:
         return
     try:
         if room > _PLENTY and room > _FAR * language_sizes(settings).parameters:
             return
         sizes = model_sizes(settings)
+        lengths = data_lengths(setup.train, settings, None, sizes.vision.positions)
     except UserError:
         return  # what is wrong is said better where the model is built
-    lengths = data_lengths(setup.train, settings, None, sizes.vision.positions)
     refuse_too_little_memory(
         settings,
         sizes,
