@@ -50,6 +50,12 @@ SMALL_MODEL = (
 )
 """Sizes of the quick start's model, whose projection starts new here."""
 _SAMPLES = 24
+_NOTES = """\
+Data sets of one form hold the same scenes, so their losses agree. The small language model had
+read the texts of `unnatural_instruction` before. Overridden besides paths: the model's sizes, steps,
+warm-up and rates (3e-3, then 1e-3 twice; the large model's would hardly move so small a one).
+Ratios, batch sizes, mixing, prompts and formats are those of the stages' files.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -180,7 +186,7 @@ def _write(
         f"# Three stages in small\n`python benchmarks/three_stages.py --steps {steps}`: {EPOCHS} "
         f"epochs a stage, {PICTURES} made-up scenes in every data set, loss on {_SAMPLES} samples "
         f"of {HELD_OUT} other scenes.\nIt took {seconds / 60:.0f} minutes on "
-        f"{content['machine']}, shared with other work.\n\n" + "\n".join(lines) + "\n",
+        f"{content['machine']}, shared with other work.\n\n" + "\n".join(lines) + f"\n\n{_NOTES}",
         encoding="utf-8",
     )
 
