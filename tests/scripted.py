@@ -16,6 +16,7 @@ from torch import Tensor
 
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.generation import Generation
+from minigpt4.models.merging import LoraMerger
 from minigpt4.scoring.prediction import Prediction
 
 
@@ -36,6 +37,8 @@ def generation(text: str, probabilities: dict[str, float] | None = None) -> Gene
 
 class ScriptedModel:
     """Gives answers in turn: ``greedy`` ones, or ``sampled`` ones when asked to sample."""
+
+    lora = LoraMerger(torch.nn.Identity())
 
     def __init__(
         self, greedy: Sequence[str], sampled: Sequence[str] = (), *, style: str = "training"
@@ -69,10 +72,12 @@ class ScriptedModel:
         texts: Sequence[str] = (),
         *,
         image_features: Tensor | None = None,
+        picture_of: Sequence[int] | None = None,
         **options: Any,
     ) -> list[Generation]:
         pictures = images if image_features is None else image_features
-        assert pictures is not None and len(pictures) == len(texts)
+        assert pictures is not None
+        assert len(pictures) == len(texts if picture_of is None else set(picture_of))
         assert not self.training
         assert not torch.is_grad_enabled()
         self.prompts += texts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
@@ -14,11 +14,13 @@ from torch import Tensor
 from minigpt4.common.errors import DataError
 from minigpt4.conversation.prompts import training_prompt
 from minigpt4.models.constraints import CompiledConstraint, Constraint, Vocabulary
-from minigpt4.models.decoding import Stepper, decode, decode_constrained
+from minigpt4.models.decoding import Beginnings, Stepper, decode, decode_constrained
 from minigpt4.models.generation import Generation, GenerationOptions, finish
 from minigpt4.models.loss import token_losses
+from minigpt4.models.merging import LoraMerger
 from minigpt4.models.minigpt_core import MiniGPTCore
 from minigpt4.models.ranking import RankedAnswer, candidate_losses
+from minigpt4.models.shared_prompts import share
 
 _CONSTRAINTS = 8
 """Compiled constraints that are kept."""
@@ -44,7 +46,7 @@ class MiniGPTAnswers(MiniGPTCore):
             raise DataError(f"Pictures of one prompt have {sorted(sizes)} embeddings; give alike.")
         stacked = torch.stack(pictures) if pictures else None  # (T, N, D)
         layout = self.sequences.inference(prompt, *_shape(stacked))
-        return self._splice([layout], [stacked]).inputs_embeds
+        return self._pack([layout], [stacked]).embeds[None]
 
     @torch.no_grad()
     def generate_scored(
@@ -55,6 +57,7 @@ class MiniGPTAnswers(MiniGPTCore):
         image_features: Tensor | None = None,
         constraint: Constraint | None = None,
         length: Sequence[int] | None = None,
+        picture_of: Sequence[int] | None = None,
         streamer: Callable[[str], None] | None = None,
         **options: Any,
     ) -> list[Generation]:
@@ -68,6 +71,9 @@ class MiniGPTAnswers(MiniGPTCore):
             constraint: What answers may be; they then always end within ``max_new_tokens``. None
                 for whatever the model says.
             length: Pictures of each row, when they differ.
+            picture_of: Which row of ``images`` or ``image_features`` each prompt is about, when
+                several are about one; that is encoded and, as far as the prompts begin alike, read
+                once.
             streamer: Called with the answer so far after each token; for a single prompt without
                 beams.
             **options: Fields of ``GenerationOptions``.
@@ -85,16 +91,17 @@ class MiniGPTAnswers(MiniGPTCore):
         compiled = None if constraint is None else self._compiled(constraint)
         with self._evaluating():
             samples = {"image": images, "image_features": image_features, "length": length}
-            stepper, _ = self._prompts(texts, self._picture_embeds(samples, len(texts)))
+            stepper, _ = self._prompts(texts, samples, picture_of)
             shared: dict[str, Any] = {
                 "batch": len(texts),
                 "bos_id": self.tokenizer.bos_id,
                 "on_tokens": self._text_stream(streamer),
             }
-            if compiled is None:
-                answers = decode(stepper, chosen, eos_ids=self.end_ids, **shared)
-            else:
-                answers = decode_constrained(stepper, chosen, compiled, **shared)
+            with self.lora.merged(stepper.positions):
+                if compiled is None:
+                    answers = decode(stepper, chosen, eos_ids=self.end_ids, **shared)
+                else:
+                    answers = decode_constrained(stepper, chosen, compiled, **shared)
         return [finish(answer, self.tokenizer) for answer in answers]
 
     def generate(
@@ -149,6 +156,7 @@ class MiniGPTAnswers(MiniGPTCore):
         candidates: Sequence[Sequence[str]],
         *,
         image_features: Tensor | None = None,
+        picture_of: Sequence[int] | None = None,
     ) -> list[list[RankedAnswer]]:
         """Rank candidate answers by the mean log probability of their tokens, the end included.
 
@@ -157,6 +165,7 @@ class MiniGPTAnswers(MiniGPTCore):
             texts: B prompts, as ``generate_scored`` takes them.
             candidates: Each row's candidates, as many as it has.
             image_features: Cached encoder output, instead of ``images``.
+            picture_of: As for ``generate_scored``.
         Returns:
             For each row all its candidates, best first, equal ones in their order.
         Raises:
@@ -167,9 +176,10 @@ class MiniGPTAnswers(MiniGPTCore):
             return []
         with self._evaluating():
             samples = {"image": images, "image_features": image_features}
-            stepper, _ = self._prompts(texts, self._picture_embeds(samples, len(texts)))
+            stepper, _ = self._prompts(texts, samples, picture_of)
             ids = [[self.sequences.answer(text) for text in row] for row in candidates]
-            sums = candidate_losses(stepper, ids, partial(F.cross_entropy, reduction="none"))
+            with self.lora.merged(stepper.positions):
+                sums = candidate_losses(stepper, ids, partial(F.cross_entropy, reduction="none"))
         ranked = []
         for row, tokens, losses in zip(candidates, ids, sums, strict=True):
             scored = [
@@ -210,9 +220,7 @@ class MiniGPTAnswers(MiniGPTCore):
             _check_rows(texts, column)
         limits = [len(answers)] * len(texts) if num_cand is None else num_cand
         with self._evaluating():
-            pictures = self._picture_embeds(
-                {"image": images, "image_features": image_features}, len(texts)
-            )
+            pictures = {"image": images, "image_features": image_features}
             rows = [[column[row] for column in answers[:limit]] for row, limit in enumerate(limits)]
             losses = self._ranking_losses(texts, rows, pictures)
         ranks = []
@@ -225,7 +233,7 @@ class MiniGPTAnswers(MiniGPTCore):
         self,
         texts: Sequence[str],
         candidates: Sequence[Sequence[str]],
-        pictures: Sequence[Tensor | None],
+        samples: Mapping[str, Any],
     ) -> list[list[float]]:
         """The original's loss of each row's candidates."""
         prompts = [
@@ -236,26 +244,53 @@ class MiniGPTAnswers(MiniGPTCore):
             )
             for text in texts
         ]
-        stepper, lengths = self._prompts(prompts, pictures)
+        stepper, lengths = self._prompts(prompts, samples)
         ids = [[self.sequences.answer(text) for text in row] for row in candidates]
         soft = self.soft_targets.to(self.device) if self.soft_targets is not None else None
-        sums = candidate_losses(stepper, ids, partial(token_losses, soft=soft))
+        with self.lora.merged(stepper.positions):
+            sums = candidate_losses(stepper, ids, partial(token_losses, soft=soft))
         return [
             [loss / (length + len(tokens) - 1) for loss, tokens in zip(row, spelled, strict=True)]
             for row, spelled, length in zip(sums, ids, lengths, strict=True)
         ]
 
     def _prompts(
-        self, texts: Sequence[str | Sequence[str]], pictures: Sequence[Tensor | None]
+        self,
+        texts: Sequence[str | Sequence[str]],
+        samples: Mapping[str, Any],
+        picture_of: Sequence[int] | None = None,
     ) -> tuple[Stepper, list[int]]:
         """The language model about to read prompts, and the prompts' lengths."""
+        if picture_of is None:
+            pictures = self._picture_embeds(samples, len(texts))
+        else:
+            found = self._picture_embeds(samples, 1 + max(picture_of))
+            pictures = [found[each] for each in picture_of]
         layouts = [
             self.sequences.inference(text, *_shape(picture))
             for text, picture in zip(texts, pictures, strict=True)
         ]
-        spliced = self._splice(layouts, pictures, pad_left=True)
-        stepper = Stepper(self.llama_model, spliced.inputs_embeds, spliced.attention_mask)
-        return stepper, [len(layout.ids) for layout in layouts]
+        lengths = [len(layout.ids) for layout in layouts]
+        shared = None if picture_of is None else share(layouts, picture_of)
+        if shared is None:
+            spliced = self._pack(layouts, pictures).padded(left=True)
+            return Stepper(self.llama_model, spliced.inputs_embeds, spliced.attention_mask), lengths
+        begun = self._pack(shared.beginnings, [found[p] for p in shared.pictures]).padded(left=True)
+        rest = self._pack(shared.rests, [None] * len(texts)).padded(left=True)
+        beginnings = Beginnings(
+            begun.inputs_embeds,
+            begun.attention_mask,
+            torch.tensor(shared.rows, device=self.device),
+        )
+        stepper = Stepper(
+            self.llama_model, rest.inputs_embeds, rest.attention_mask, beginnings=beginnings
+        )
+        return stepper, lengths
+
+    @cached_property
+    def lora(self) -> LoraMerger:
+        """Merges LoRA into the language model's weights for a while."""
+        return LoraMerger(self.llama_model)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:

@@ -29,7 +29,7 @@ from minigpt4.tasks.predict import predict
 from minigpt4.tasks.prediction_file import PredictionFile, Saved, alone, predictions_path
 from minigpt4.tasks.processes import Processes, join_processes
 from minigpt4.tasks.results import EvalResult, score_and_write, score_options
-from minigpt4.tasks.rounds import Asker, ask, latest
+from minigpt4.tasks.rounds import Asker, ask, asking_order, latest
 
 if TYPE_CHECKING:
     from minigpt4.common.config import Config
@@ -223,6 +223,7 @@ def _prepare(
         name=data.name,
         dataset=data.dataset,
         ids=[each.id for each in samples],
+        sequence=asking_order(samples),
         kind=get_kind(data.kind),
         plan=plan,
         batch_size=settings.batch_size,
@@ -276,13 +277,14 @@ def evaluate_dataset(
     """
     from minigpt4.models.generation import GenerationOptions
 
+    wanted = set(range(len(dataset)) if indices is None else indices)
     predictions = predict(
         model,
         dataset,
         batch_size=batch_size,
         plan=AnswerPlan(search=GenerationOptions(max_new_tokens=max_new_tokens)),
         spans=KINDS[kind].spans,
-        indices=indices,
+        indices=[number for number in asking_order(dataset.described()) if number in wanted],
         style="training",  # also where training began from a checkpoint of the original
     )
     if gather is not None:

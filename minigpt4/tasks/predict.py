@@ -64,7 +64,7 @@ def predict(
     model.eval()
     bar = progress(total=done + count, initial=done, desc=desc, unit="sample")
     try:
-        with torch.inference_mode(), bar:
+        with torch.inference_mode(), model.lora.merged(), bar:
             for number, batch in enumerate(loader):
                 if seeds is not None:
                     torch.manual_seed(seeds[number])
@@ -88,11 +88,7 @@ def _predict_batch(
     spans: Spans | None,
     style: PromptStyle,
 ) -> list[Prediction]:
-    pictures = {
-        argument: batch[key]
-        for argument, key in (("images", "image"), ("image_features", "image_features"))
-        if key in batch
-    }
+    pictures = _pictures(batch)
     texts = [prompt_of(model, each, style) for each in batch["instruction_input"]]
     if plan.mode == RANK:
         candidates = [plan.choices(meta) for meta in batch["meta"]]
@@ -111,6 +107,22 @@ def _predict_batch(
         )
         for i, answer in enumerate(answers)
     ]
+
+
+def _pictures(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Each picture of a batch once, and which of them each sample is about."""
+    names = {"images": "image", "image_features": "image_features"}
+    found = {argument: batch[key] for argument, key in names.items() if key in batch}
+    rows: dict[str | None, int] = {}
+    for row, path in enumerate(batch["image_path"]):
+        rows.setdefault(path, row)
+    if not found or "length" in batch or len(rows) == len(batch["image_path"]):
+        return found
+    place = {path: number for number, path in enumerate(rows)}
+    once = list(rows.values())
+    return {argument: values[once] for argument, values in found.items()} | {
+        "picture_of": [place[path] for path in batch["image_path"]]
+    }
 
 
 def _generated(
@@ -153,6 +165,7 @@ def _ranked(
         texts,
         candidates,
         image_features=pictures.get("image_features"),
+        picture_of=pictures.get("picture_of"),
     )
     return [
         {

@@ -1,15 +1,16 @@
 """All answers of a run: what is in its file already is kept, the rest is asked for.
 
 The data are cut into batches in one way, whatever was answered before and however many processes
-share the batches out; a batch that is not whole in the file is asked for again as a whole. So a run
-that was stopped and started again ends with the answers of one that was not.
+share the batches out: questions about one picture together, prompts of like length together. A
+batch that is not whole in the file is asked for again as a whole. So a run that was stopped and
+started again ends with the answers of one that was not.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from minigpt4.tasks.processes import Processes
 
 if TYPE_CHECKING:
     from minigpt4.datasets.base import RecordDataset
+    from minigpt4.datasets.schema import Sample
 
 RESAMPLE_ROUNDS = 20
 """How often ``resample`` asks again for answers that cannot be read."""
@@ -36,6 +38,7 @@ class Asker:
         name: Of the entry, for the progress bar.
         dataset: What is asked about.
         ids: Its samples' ids, in order.
+        sequence: Their numbers in the order in which they are asked; see ``asking_order``.
         kind: Its kind of evaluation.
         plan: How answers are found.
         batch_size: Samples a step.
@@ -47,6 +50,7 @@ class Asker:
     name: str
     dataset: RecordDataset
     ids: Sequence[str]
+    sequence: Sequence[int]
     kind: Kind
     plan: AnswerPlan
     batch_size: int
@@ -60,13 +64,13 @@ class Asker:
         return {name: place for place, name in enumerate(self.ids)}
 
     def unread(self, saved: Saved, rounds: int) -> list[int]:
-        """Samples whose last answer after so many rounds cannot be read."""
+        """Samples whose last answer after so many rounds cannot be read, as they are asked."""
         last = latest(saved, rounds)
-        return [i for i, name in enumerate(self.ids) if not self.kind.can_read(last[name])]
+        return [i for i in self.sequence if not self.kind.can_read(last[self.ids[i]])]
 
     def missing(self, saved: Saved, number: int) -> list[tuple[int, list[int]]]:
         """Batches of a round (0 is the first asking) that are not whole, with their numbers."""
-        wanted = self.unread(saved, number - 1) if number else list(range(len(self.ids)))
+        wanted = self.unread(saved, number - 1) if number else list(self.sequence)
         batches = [
             wanted[start : start + self.batch_size]
             for start in range(0, len(wanted), self.batch_size)
@@ -89,6 +93,22 @@ class Asker:
             if each and not self.unread(saved, each - 1):
                 return None
         return None
+
+
+def asking_order(samples: Iterable[Sample]) -> list[int]:
+    """Numbers of samples so that batches cut from them are quick to answer.
+
+    Those about one picture stand together, as their prompts share it, and pictures follow each
+    other by the length of their longest instruction. It depends on the data alone.
+    """
+    pictures: dict[str, list[tuple[int, int]]] = {}
+    for number, each in enumerate(samples):
+        asked = pictures.setdefault(each.picture or f"{number}", [])
+        asked.append((len(each.turns[0].instruction), number))
+    groups = sorted(
+        (max(length for length, _ in asked), asked[0][1], asked) for asked in pictures.values()
+    )
+    return [number for _, _, asked in groups for _, number in sorted(asked)]
 
 
 def latest(saved: Saved, rounds: int | None = None) -> dict[str, Prediction]:

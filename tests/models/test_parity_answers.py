@@ -82,9 +82,8 @@ def test_a_single_row_is_ranked_by_the_originals_own_loss(parity_model, features
     case = reference("forward.json")["a_single_turn_b1"]
     samples = case["samples"]
     with torch.no_grad():
-        pictures = parity_model._picture_embeds({"image_features": features[3:]}, 1)
         found = parity_model._ranking_losses(
-            samples["instruction_input"], [samples["answer"]], pictures
+            samples["instruction_input"], [samples["answer"]], {"image_features": features[3:]}
         )
     assert found[0] == pytest.approx(case["per_sample_loss_none"], rel=1e-5)
 

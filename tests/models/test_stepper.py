@@ -9,7 +9,7 @@ import torch
 import transformers
 from torch.nn.utils.rnn import pad_sequence
 
-from minigpt4.models.decoding import Stepper
+from minigpt4.models.decoding import Beginnings, Stepper
 
 VOCABULARY = 50
 SMALL: dict[str, Any] = {
@@ -91,3 +91,27 @@ def test_a_fork_leaves_its_origin_as_it_was(model):
     after = steps.next(torch.tensor([30, 31, 32])).log_softmax(-1)
     for row, token in enumerate([30, 31, 32]):
         assert torch.allclose(after[row], whole(model, [*PROMPTS[row], token])[-1], atol=1e-5)
+
+
+@torch.no_grad()
+def test_prompts_that_begin_alike(model):
+    begun, rests, rows = [[3, 4, 5], [8]], [[6, 7], [9], [10], [11, 12, 13]], [0, 1, 0, 1]
+    parts = [
+        pad_sequence([torch.tensor(p) for p in each], batch_first=True, padding_side="left")
+        for each in (begun, rests)
+    ]
+    embed = model.get_input_embeddings()
+    steps = Stepper(
+        model,
+        embed(parts[1]),
+        (parts[1] > 0).long(),
+        beginnings=Beginnings(embed(parts[0]), (parts[0] > 0).long(), torch.tensor(rows)),
+    )
+    assert steps.positions == 3 + 1 + 2 + 1 + 1 + 3
+    first = steps.first([40]).log_softmax(-1)
+    spoken = [[*begun[row], *rest, 40] for row, rest in zip(rows, rests, strict=True)]
+    for row, ids in enumerate(spoken):
+        assert torch.allclose(first[row], whole(model, ids)[-2:], atol=1e-5), row
+    after = steps.next(torch.tensor([30, 31, 32, 33])).log_softmax(-1)
+    for row, token in enumerate([30, 31, 32, 33]):
+        assert torch.allclose(after[row], whole(model, [*spoken[row], token])[-1], atol=1e-5), row

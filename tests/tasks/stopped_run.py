@@ -40,9 +40,11 @@ class PictureModel(ScriptedModel):
         texts: Sequence[str] = (),
         *,
         image_features: Tensor | None = None,
+        picture_of: Sequence[int] | None = None,
         **options: Any,
     ) -> list[Generation]:
         assert images is not None
+        images = images if picture_of is None else images[list(picture_of)]
         time.sleep(self.seconds)
         self.batches.append(len(texts))
         self.asked += len(texts)

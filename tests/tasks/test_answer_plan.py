@@ -27,8 +27,9 @@ class Recording(ScriptedModel):
         self.constraints.append(constraint and constraint.describe())
         return super().generate_scored(*args, **options)
 
-    def rank_answers(self, images, texts, candidates, *, image_features=None):
-        assert len(images) == len(texts) == len(candidates)
+    def rank_answers(self, images, texts, candidates, *, image_features=None, picture_of=None):
+        assert len(images) == len(set(picture_of or range(len(texts))))
+        assert len(texts) == len(candidates)
         assert texts[0].startswith("[INST] <Img>")
         self.candidates += candidates
         return [

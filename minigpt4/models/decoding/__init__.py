@@ -2,6 +2,6 @@
 
 from minigpt4.models.decoding.constrained import decode_constrained
 from minigpt4.models.decoding.search import decode
-from minigpt4.models.decoding.stepper import Stepper
+from minigpt4.models.decoding.stepper import Beginnings, Stepper
 
-__all__ = ["Stepper", "decode", "decode_constrained"]
+__all__ = ["Beginnings", "Stepper", "decode", "decode_constrained"]

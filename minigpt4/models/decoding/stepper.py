@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,23 +14,50 @@ from torch.nn.utils.rnn import pad_sequence
 from minigpt4.models.llm import accepts
 
 
+@dataclass(frozen=True, slots=True)
+class Beginnings:
+    """What prompts begin with, once for all that begin alike.
+
+    Attributes:
+        embeds: Padded at the left, (P, L, D).
+        mask: (P, L).
+        rows: The beginning of each prompt, (B,).
+    """
+
+    embeds: Tensor
+    mask: Tensor
+    rows: Tensor
+
+
 class Stepper:
     """A language model with its key-value cache.
 
     Args:
         model: Causal LM.
-        inputs_embeds: Prompts padded at the left, (B, L, D).
+        inputs_embeds: Prompts padded at the left, (B, L, D), or what follows their beginnings.
         attention_mask: (B, L).
+        beginnings: What stands before ``inputs_embeds``; None for nothing.
     """
 
-    def __init__(self, model: Any, inputs_embeds: Tensor, attention_mask: Tensor) -> None:
+    def __init__(
+        self,
+        model: Any,
+        inputs_embeds: Tensor,
+        attention_mask: Tensor,
+        *,
+        beginnings: Beginnings | None = None,
+    ) -> None:
         from transformers import DynamicCache
 
         self._model = model
         self._cache: Any = DynamicCache(config=model.config)
         self._embeds = inputs_embeds
         self._mask = attention_mask
-        self._is_padded = not bool(attention_mask.all())
+        self._beginnings = beginnings
+        masks = [attention_mask] if beginnings is None else [attention_mask, beginnings.mask]
+        self.positions = sum(int(each.sum()) for each in masks)
+        """Positions that reading the prompts takes."""
+        self._is_padded = any(not bool(each.all()) for each in masks)
         self._takes_positions = accepts(model, "position_ids")
 
     @property
@@ -49,8 +77,18 @@ class Stepper:
             after = self._model.get_input_embeddings()(ids).to(embeds.dtype)  # (T, D)
             embeds = torch.cat([embeds, after.expand(len(embeds), -1, -1)], dim=1)
             self._mask = torch.cat([self._mask, self._mask.new_ones(len(embeds), len(tokens))], 1)
-        positions = (self._mask.cumsum(-1) - 1).clamp_min(0)
-        return self._forward(positions, 1 + len(tokens), inputs_embeds=embeds)
+        if self._beginnings is not None:
+            self._read(self._beginnings)
+        return self._forward(
+            _positions(self._mask)[:, -embeds.shape[1] :], 1 + len(tokens), inputs_embeds=embeds
+        )
+
+    def _read(self, beginnings: Beginnings) -> None:
+        """Read what prompts begin with, once, and stand after it in each of them."""
+        rest, self._mask = self._mask, beginnings.mask
+        self._forward(_positions(self._mask), 1, inputs_embeds=beginnings.embeds)
+        self.select(beginnings.rows)
+        self._mask = torch.cat([self._mask, rest], dim=1)
 
     def next(self, tokens: Tensor) -> Tensor:
         """Append one token a row (B,); logits (B, V) of the ones after."""
@@ -105,3 +143,8 @@ class Stepper:
         )
         logits: Tensor = output.logits[:, -keep:].float()
         return logits
+
+
+def _positions(mask: Tensor) -> Tensor:
+    """Number of each position within its row (B, L); any for those that are filled up."""
+    return (mask.cumsum(-1) - 1).clamp_min(0)
