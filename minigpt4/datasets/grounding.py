@@ -85,6 +85,11 @@ class GroundingDataset(RecordDataset):
     def _defaults(cls, build_info: Mapping[str, Any]) -> Mapping[str, Any]:
         return _TASKS.get(build_info.get("task") or "refer", _REFER)
 
+    @property
+    def box_form(self) -> str:
+        """How the rows write boxes, one of ``BOX_FORMS``."""
+        return self.spec.box_form
+
     def _open(self, split: str, limit: int | None) -> np.ndarray:
         self._cut = 0
         rows = super()._open(split, limit)

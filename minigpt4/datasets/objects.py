@@ -90,6 +90,11 @@ class ObjectDataset(GroundingDataset):
             name=self.name,
         )
 
+    @property
+    def box_form(self) -> str:
+        """How the rows write boxes; a file may say it itself."""
+        return self._form
+
     def _box_form(self, table: Table) -> str:
         """The form of the boxes: a file that says it itself (``box_form``) is believed."""
         if self.spec.box_form != "grid" or ROW_FORM not in table.names or not len(table):

@@ -241,7 +241,7 @@ def rows_with_pictures(
     if not missing:
         return rows
     if (faults := _collector.get()) is not None:
-        faults.missing = missing
+        faults.missing += missing
         return rows
     count = len(pictures.of(rows))
     some = training and len(missing) < count

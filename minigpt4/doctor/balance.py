@@ -54,7 +54,11 @@ def balance_of(facts: Facts, labels: list[str]) -> Balance:
         states[is_broken][name] += count
     return Balance(
         answers=answers,
-        groups={name: Counter(dict(each.most_common())) for name, each in facts.groups.items()},
+        groups={
+            name: Counter(dict(each.most_common()))
+            for name, each in facts.groups.items()
+            if len(each) > 1
+        },
         good=states[False],
         broken=states[True],
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from minigpt4.common.boxes import GRID, is_inverted, parse_boxes
 from minigpt4.datasets.opening import EMPTY
+from minigpt4.datasets.pixel_boxes import corners_of, in_pixels, is_converted
 from minigpt4.datasets.schema import Sample
 from minigpt4.doctor.findings import Finding, Place, some
 from minigpt4.doctor.patients import Patient
@@ -23,6 +24,8 @@ _FAULTS = {
                     "rows have boxes outside of their pictures"),
 }  # fmt: skip
 """How each fault of a row's boxes is named."""
+_ROUNDING = 1e-4
+"""Shares are written with a few digits."""
 
 
 def box_fault(row: Mapping[str, Any], form: str) -> str | None:
@@ -35,7 +38,7 @@ def box_fault(row: Mapping[str, Any], form: str) -> str | None:
     boxes = row_boxes(row)
     if not boxes:
         return "box_missing"
-    faults = {_fault(box, form, _size(row, form)) for box in boxes}
+    faults = {_fault(box, form, box_unit(row, form)) for box in boxes}
     return next((each for each in _FAULTS if each in faults), None)
 
 
@@ -54,19 +57,19 @@ def corners(box: Any, form: str) -> list[float] | None:
         return None
     if any(isinstance(v, bool) or not isinstance(v, int | float) for v in box):
         return None
-    x, y, right, bottom = box
-    return [x, y, x + right, y + bottom] if form.endswith("xywh") else [x, y, right, bottom]
+    return corners_of(box, form) if is_converted(form) else list(box)
 
 
-def _size(row: Mapping[str, Any], form: str) -> tuple[float, float]:
-    """Width and height in the unit of the boxes; endless where they are not known."""
-    if form.startswith("pixels"):
-        try:
-            return float(row["width"]), float(row["height"])
-        except (KeyError, TypeError, ValueError):
-            return float("inf"), float("inf")
-    side = 1.0 if form.startswith("shares") else float(GRID)
-    return side, side
+def box_unit(row: Mapping[str, Any], form: str) -> tuple[float, float]:
+    """Width and height of the picture in the unit of the boxes; endless where not known."""
+    if not is_converted(form):
+        return float(GRID), float(GRID)
+    if not in_pixels(form):
+        return 1.0, 1.0
+    try:
+        return float(row["width"]), float(row["height"])
+    except (KeyError, TypeError, ValueError):
+        return float("inf"), float("inf")
 
 
 def _fault(box: Any, form: str, size: tuple[float, float]) -> str | None:
@@ -84,7 +87,13 @@ def _fault(box: Any, form: str, size: tuple[float, float]) -> str | None:
 
 
 def _beyond(box: list[float], size: tuple[float, float]) -> bool:
-    return min(box[:2]) < 0 or box[2] > size[0] or box[3] > size[1]
+    width, height = size
+    slack = _ROUNDING if size == (1.0, 1.0) else 0.0
+    return min(box[:2]) < -slack or box[2] > width + slack or box[3] > height + slack
+
+
+def _apart(box: list[float], size: tuple[float, float]) -> bool:
+    return box[2] <= 0 or box[3] <= 0 or box[0] >= size[0] or box[1] >= size[1]
 
 
 class BoxCheck:
@@ -92,26 +101,59 @@ class BoxCheck:
 
     def __init__(self, patient: Patient) -> None:
         self._patient = patient
-        records = patient.records
-        self._form = records.spec.box_form if records is not None and patient.has_boxes else ""
+        self._form = patient.box_form
         self._cut: list[Place] = []
+        self._left_out: list[Place] = []
         self._written: list[Place] = []
 
     def look(self, number: int, row: Mapping[str, Any], sample: Sample) -> None:
         """Look at one sample."""
-        if self._form not in ("", "grid"):
-            size = _size(row, self._form)
-            found = [corners(box, self._form) for box in row_boxes(row)]
-            if any(box is not None and _beyond(box, size) for box in found):
-                self._cut.append(self._patient.place(number, f"{row_boxes(row)} of {size}"))
+        if self._form is not None and is_converted(self._form):
+            self._look_at_edges(number, row, self._form)
+        if self._form is not None and self._patient.names_objects:
+            self._look_at_objects(number, row, self._form)
         for turn in sample.turns:
             for text in (turn.answer, turn.instruction):
                 if "{<" in text and (what := written_box_fault(text)):
                     self._written.append(self._patient.place(number, what))
 
+    def _look_at_edges(self, number: int, row: Mapping[str, Any], form: str) -> None:
+        size = box_unit(row, form)
+        for written in row_boxes(row):
+            box = corners(written, form)
+            if box is not None and _beyond(box, size) and not _apart(box, size):
+                self._cut.append(self._patient.place(number, f"{written} of {_shown(size)}"))
+                return
+
+    def _look_at_objects(self, number: int, row: Mapping[str, Any], form: str) -> None:
+        """Boxes that ``on_bad_row: skip`` leaves out of a picture's objects."""
+        size = box_unit(row, form)
+        for box in row_boxes(row):
+            fault = _fault(box, form, size)
+            known = corners(box, form)
+            if fault == "box_outside" and is_converted(form) and known and not _apart(known, size):
+                continue  # it is cut at the edge
+            if fault is not None:
+                name = fault.removeprefix("box_")
+                self._left_out.append(self._patient.place(number, f"{box} is {name}"))
+
     def findings(self) -> list[Finding]:
         """What was found."""
         found = []
+        if self._left_out:
+            found.append(
+                Finding(
+                    code="box_left_out",
+                    severity=self._patient.severity("warning"),
+                    dataset=self._patient.label,
+                    summary=f"{some(len(self._left_out), 'box is', 'boxes are')} left out of their "
+                    "pictures' objects (on_bad_row: skip).",
+                    remedy="Correct them: a thing without a box is one that the model learns not "
+                    "to see.",
+                    places=self._left_out,
+                    figures={"boxes": len(self._left_out)},
+                )
+            )
         if self._cut:
             found.append(
                 Finding(
@@ -156,13 +198,16 @@ def written_box_fault(text: str) -> str | None:
     return None
 
 
+def _shown(size: tuple[float, float]) -> str:
+    return f"{size[0]:g} by {size[1]:g}"
+
+
 def row_findings(patient: Patient) -> list[Finding]:
     """The rows that a data set refuses: faulty boxes, empty texts and all others."""
     table = patient.faults.table
     if table is None:
         return []
-    records = patient.records
-    form = records.spec.box_form if records is not None and patient.has_boxes else None
+    form = patient.box_form
     places: dict[str, list[Place]] = defaultdict(list)
     for number in sorted(patient.faults.rows):
         what = patient.faults.rows[number]

@@ -68,8 +68,8 @@ class Facts:
         questions: Code of all its instructions, in the wording of evaluation.
         answers: Code of all its answers.
         labels: Code of its answer without boxes; ``NO_CODE`` where that is nothing.
-        groups: How many samples there are of each ``class`` and state (defective or not), and of
-            each ``type``, by column.
+        groups: How many samples (of objects: boxes) there are of each ``class`` and ``type``.
+        states: How many there are of each class and state (defective or not).
         unusable: Rows that cannot be made a sample, each with the reason.
     """
 
@@ -106,11 +106,13 @@ def gather(patient: Patient, vocabulary: Vocabulary, checks: Sequence[RowCheck])
         questions.append(vocabulary.questions.of(_normal(t.instruction for t in sample.turns)))
         answer = _normal(turn.answer for turn in sample.turns)
         answers.append(vocabulary.answers.of(answer))
-        label = label_of(answer)
+        label = "" if patient.names_objects else label_of(answer)
         labels.append(vocabulary.labels.of(label) if label else NO_CODE)
         for name, counter in groups.items():
             if (value := row.get(name)) is not None and isinstance(value, str | int):
                 counter[str(value)] += 1
+        if patient.names_objects:
+            groups["class"].update(map(str, row.get("classes") or ()))
         if isinstance(state := sample.meta.get("is_broken"), bool):
             states[str(sample.meta.get("class", "")), state] += 1
         for check in checks:
@@ -121,7 +123,7 @@ def gather(patient: Patient, vocabulary: Vocabulary, checks: Sequence[RowCheck])
         questions=np.array(questions, dtype=np.int32),
         answers=np.array(answers, dtype=np.int32),
         labels=np.array(labels, dtype=np.int32),
-        groups={name: counter for name, counter in groups.items() if len(counter) > 1},
+        groups=groups,
         states=states,
         unusable=unusable,
     )

@@ -111,7 +111,13 @@ def overlap_findings(
         if pairs:
             twins = _twins(overlap, pairs, patients, facts)
             found.append(_pairs(patient, seen, pairs, twins, files))
-    if patient.has_one_answer:
+    if patient.names_objects:
+        trained = {name for place in overlap.training for name in facts[place].groups["class"]}
+        lacking = [item for item in seen.groups["class"].most_common() if item[0] not in trained]
+        figures["unseen_classes"] = len(lacking)
+        if lacking:
+            found.append(_unseen_classes(patient, lacking, files))
+    elif patient.has_one_answer:
         codes = seen.labels.tolist()
         unseen = [
             i for i, count in enumerate(comparison.train_counts)
@@ -183,6 +189,22 @@ def _unseen(patient: Patient, count: int, places: list[Place], files: str) -> Fi
         "such samples, or know the ceiling.",
         places=places,
         figures={"rows": len(places)},
+    )
+
+
+def _unseen_classes(patient: Patient, lacking: list[tuple[str, int]], files: str) -> Finding:
+    return Finding(
+        code="unseen_classes",
+        severity=patient.severity("warning"),
+        dataset=patient.label,
+        summary=f"{some(len(lacking), 'class occurs', 'classes occur')} in the test set but never "
+        f"in training ({files}): {', '.join(name for name, _ in lacking[:8])}.",
+        remedy="Add samples of them, or leave them out of the test (build_info.classes).",
+        places=[
+            Place(patient.files[0], None, f"{name} ({some(count, 'object')})")
+            for name, count in lacking
+        ],
+        figures={"classes": len(lacking)},
     )
 
 

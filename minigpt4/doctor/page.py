@@ -42,6 +42,7 @@ _COLUMNS = {
     "shared_pictures": "pictures also in training",
     "shared_pairs": "pairs also in training",
     "unseen_answers": "answers not in training",
+    "unseen_classes": "classes not in training",
     "prompts_cut": "prompts cut",
     "answers_cut": "answers cut",
 }

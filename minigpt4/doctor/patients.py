@@ -10,6 +10,7 @@ from minigpt4.datasets.base import RecordDataset
 from minigpt4.datasets.caption import CaptionDataset
 from minigpt4.datasets.conversation import ConversationDataset
 from minigpt4.datasets.grounding import GroundingDataset
+from minigpt4.datasets.objects import ObjectDataset
 from minigpt4.datasets.opening import Faults
 from minigpt4.datasets.schema import Sample
 from minigpt4.datasets.streams.dataset import StreamDataset
@@ -91,9 +92,16 @@ class Patient:
         return not several and self.records.spec.task != "identify"
 
     @property
-    def has_boxes(self) -> bool:
-        """Whether its rows have boxes of their own."""
-        return isinstance(self.records, GroundingDataset) and self.records.spec.box_form != "ready"
+    def box_form(self) -> str | None:
+        """How its rows write their boxes; None where they have none, or ready-made ones."""
+        if not isinstance(self.dataset, GroundingDataset) or self.dataset.box_form == "ready":
+            return None
+        return self.dataset.box_form
+
+    @property
+    def names_objects(self) -> bool:
+        """Whether a sample has any number of objects, so that whole answers hardly repeat."""
+        return isinstance(self.dataset, ObjectDataset)
 
     def walk(self) -> Iterator[tuple[int, Mapping[str, Any], Sample | Exception]]:
         """Each sample's number, its row, and the sample without picture or why there is none."""

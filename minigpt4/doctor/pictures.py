@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,13 @@ class Album:
         names: Name by code.
         probes: What each file holds, by its path; files that are not there have none.
         paths: Path by data set (its place in the examination) and code.
+        further: Paths of the second and later pictures of samples, by data set.
     """
 
     names: Sequence[str]
     probes: dict[str, Probe] = field(default_factory=dict)
     paths: dict[tuple[int, int], str] = field(default_factory=dict)
+    further: dict[int, list[str]] = field(default_factory=dict)
 
     def probe(self, patient: int, code: int) -> Probe | None:
         """What the file of a data set's picture holds; None where there is none."""
@@ -69,6 +72,11 @@ def look_at_pictures(
             path = patient.records.picture_path(names[code])
             album.paths[place, code] = path
             decode[path] = decode.get(path, False) or not patient.companion
+        if patient.records.spec.pictures > 1 and not patient.companion:
+            first = set(album.paths.values())
+            others = [path for path in patient.records.image_paths() if path not in first]
+            album.further[place] = [path for path in others if Path(path).is_file()]
+            decode.update(dict.fromkeys(album.further[place], True))
     if read:
         jobs = list(decode.items())
         album.probes = dict(zip(decode, probe_all(jobs), strict=True))
@@ -106,11 +114,17 @@ def picture_findings(patient: Patient, facts: Facts, album: Album, number: int) 
             samples["broken"] += count
         elif found is not None:
             shown.setdefault(found.digest, []).append((name, row))
+    for path in album.further.get(number, ()):
+        if mistake := album.probes[path].mistake if path in album.probes else "":
+            broken.append(Place(patient.files[0], None, mistake))
+    named = {album.names[code] for _, code, _ in pictures}
+    missing += [Place(patient.files[0], None, name) for name in sorted(gone - named)]
+    count = len(named | gone) + len(album.further.get(number, ()))
     result = []
     if missing:
-        result.append(_absent(patient, missing, samples["missing"], len(pictures)))
+        result.append(_absent(patient, missing, samples["missing"], count))
     if broken:
-        result.append(_broken(patient, broken, samples["broken"], len(pictures)))
+        result.append(_broken(patient, broken, samples["broken"], count))
     same = [names for names in shown.values() if len(names) > 1]
     if same:
         result.append(_same(patient, same))
@@ -174,7 +188,7 @@ def _sizes(patient: Patient, facts: Facts, album: Album, number: int) -> list[Fi
     """Rows whose ``width`` and ``height`` are not those of the file, so that boxes are off."""
     assert patient.records is not None
     table = patient.records.table
-    if not patient.has_boxes or not {"width", "height"} <= set(table.names):
+    if patient.box_form is None or not {"width", "height"} <= set(table.names):
         return []
     places = []
     for row, code in zip(facts.numbers.tolist(), facts.pictures.tolist(), strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 from minigpt4.common.boxes import GRID, Box, parse_boxes
 from minigpt4.conversation.prompts import IMAGE_SLOT
 from minigpt4.datasets.schema import Sample
-from minigpt4.doctor.boxes import corners, row_boxes
+from minigpt4.doctor.boxes import box_unit, corners, row_boxes
 from minigpt4.doctor.examination import Checkup, Examination
 from minigpt4.doctor.patients import Patient
 from minigpt4.reports.gallery import Card, DrawnBox, Gallery, Verdict, language_of
@@ -75,7 +75,7 @@ def _row_cards(patient: Patient, flags: Flags, most: int) -> list[Card]:
     for number in sorted(patient.faults.rows)[: most // 2]:
         row = table.row(number)
         place = patient.place(number)
-        boxes = _clipped(row, patient) if patient.has_boxes else []
+        boxes = _clipped(row, patient.box_form) if patient.box_form else []
         cards.append(
             Card(
                 _row_picture(patient, row),
@@ -102,23 +102,17 @@ def _row_picture(patient: Patient, row: Mapping[str, object]) -> Path | None:
         return None  # that it names no picture is what is wrong with it
 
 
-def _clipped(row: Mapping[str, object], patient: Patient) -> list[Box]:
+def _clipped(row: Mapping[str, object], form: str) -> list[Box]:
     """The boxes of a faulty row, in hundredths and within the picture."""
-    assert patient.records is not None
-    form = patient.records.spec.box_form
-    sizes = {"grid": (GRID, GRID), "shares": (1, 1)}.get(form.split("_")[0])
-    if sizes is None:
-        sizes = (row.get("width"), row.get("height"))  # type: ignore[assignment]
+    width, height = box_unit(row, form)
     found = []
     for box in row_boxes(row):
         edges = corners(box, form)
-        try:
-            scaled = [value / sizes[i % 2] * GRID for i, value in enumerate(edges or [])]  # type: ignore[index]
-        except (TypeError, ZeroDivisionError):
+        if edges is None or not 0 < width < float("inf") or not 0 < height < float("inf"):
             continue
-        if len(scaled) == 4:
-            x1, y1, x2, y2 = (round(min(max(value, 0), GRID)) for value in scaled)
-            found.append((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
+        scaled = [value / (height if i % 2 else width) * GRID for i, value in enumerate(edges)]
+        x1, y1, x2, y2 = (round(min(max(value, 0), GRID)) for value in scaled)
+        found.append((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
     return found
 
 

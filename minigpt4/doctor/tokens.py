@@ -81,7 +81,7 @@ class Spelling:
             end_sym=self.settings.end_sym,
         )
         prompts, answers = self.turns(sample)
-        images = int(bool(sample.picture))
+        images = len(split_at_images(prompts[0])) - 1
         layout = builder.training(prompts, answers, images, self.positions)
         shown: list[Token] = []
         slots = 0
