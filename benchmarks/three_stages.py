@@ -52,8 +52,8 @@ SMALL_MODEL = (
 _SAMPLES = 24
 _NOTES = """\
 Data sets of one form hold the same scenes, so their losses agree. The small language model had
-read the texts of `unnatural_instruction` before. Overridden besides paths: the model's sizes, steps,
-warm-up and rates (3e-3, then 1e-3 twice; the large model's would hardly move so small a one).
+read the texts of `unnatural_instruction` before. Overridden besides paths: the model's sizes,
+steps, warm-up and rates (3e-3, then 1e-3 twice; the large model's would hardly move this one).
 Ratios, batch sizes, mixing, prompts and formats are those of the stages' files.
 """
 
