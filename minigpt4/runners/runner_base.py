@@ -30,6 +30,7 @@ from minigpt4.runners.checkpointing import (
     save_training_state,
 )
 from minigpt4.runners.curves import plot_curves
+from minigpt4.runners.device import fit_weights
 from minigpt4.runners.interrupt import InterruptGuard
 from minigpt4.runners.meter import LossMeter
 from minigpt4.runners.processes import count_over, mean_over, sum_over
@@ -110,10 +111,7 @@ class RunnerBase:
         self._git = git_revision()
         self._records = RunRecords(folder, run, config) if accelerator.is_main_process else None
 
-        for parameter in model.parameters():
-            # AdamW's epsilon and the loss scaler both need the trained copy in fp32.
-            if parameter.requires_grad and parameter.dtype == torch.float16:
-                parameter.data = parameter.data.float()
+        fit_weights(model, accelerator.mixed_precision)
         optimizer = build_optimizer(model, run)
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.schedule = build_schedule(optimizer, run, iters_per_epoch=data.iters_per_epoch)
@@ -291,7 +289,7 @@ class RunnerBase:
         """
         total, count = 0.0, 0
         self.model.eval()
-        with preserved_rng(), torch.inference_mode():
+        with preserved_rng(), torch.inference_mode(), self.accelerator.autocast():
             for batch in progress(data.batches(), total=data.iters, desc="validation"):
                 if batch is not None:
                     losses = self.task.sample_losses(self.model, batch)

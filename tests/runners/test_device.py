@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_model import tiny_model
 
 from minigpt4.common.device import check_device
 from minigpt4.common.errors import ConfigError, ResourceError
 from minigpt4.common.settings import RunSettings
 from minigpt4.runners import device as devices
-from minigpt4.runners.device import build_accelerator, choose_precision
+from minigpt4.runners.device import build_accelerator, choose_precision, fit_weights
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -62,3 +63,50 @@ def test_runs_of_different_precision_can_follow_one_another(
         accelerator, _ = build_accelerator(RunSettings(device="cpu", amp=amp))
         assert accelerator.mixed_precision == expected
         assert accelerator.device.type == "cpu"
+
+
+def test_frozen_matrices_are_kept_as_mixed_precision_would_cast_them() -> None:
+    """Losses and gradients stay the same bit by bit, and the model still answers."""
+    model = tiny_model.__wrapped__().train()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    samples = {"instruction_input": ["màu gì ", "gì "], "answer": ["xanh", "con mèo"]}
+
+    def run() -> list[torch.Tensor]:
+        model.zero_grad()
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(samples)["loss"]
+        loss.backward()
+        return [loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
+
+    before = run()
+    model.llama_proj.weight.data = model.llama_proj.weight.data.half()
+    fit_weights(model, "bf16")
+    types = {n.rpartition(".")[0]: p.dtype for n, p in model.llama_model.named_parameters()}
+    layer = "base_model.model.model.layers.0."
+    assert types[layer + "self_attn.q_proj.base_layer"] == torch.bfloat16
+    assert types[layer + "mlp.up_proj"] == torch.bfloat16
+    assert types[layer + "self_attn.q_proj.lora_A.default"] == torch.float32
+    assert types[layer + "input_layernorm"] == torch.float32
+    assert types["base_model.model.model.embed_tokens"] == torch.float32
+    assert model.llama_proj.weight.dtype == torch.float32, "it trains"
+    assert all(map(torch.equal, before, run()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert len(model.generate(texts=["màu gì "], max_new_tokens=3)) == 1
+
+
+def test_a_head_that_is_also_the_embedding_keeps_its_type() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=10, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = torch.nn.Module()
+    model.llama_model = LlamaForCausalLM(config).requires_grad_(False)
+    fit_weights(model, "bf16")
+    assert model.llama_model.lm_head.weight is model.llama_model.model.embed_tokens.weight
+    assert model.llama_model.lm_head.weight.dtype == torch.float32
+    assert model.llama_model.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
