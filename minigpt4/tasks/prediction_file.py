@@ -215,8 +215,8 @@ class PredictionFile:
                 count = len({name for name, _ in found.answers})
                 raise ConfigError(
                     f"{path} holds {count} answers of another run, which is not finished "
-                    f"({'; '.join(changes[:_SHOWN])}{more}): finish that one, choose another run.save_path, or "
-                    "begin anew with --fresh, which keeps the old file under another name."
+                    f"({'; '.join(changes[:_SHOWN])}{more}): finish that one, choose another "
+                    "run.save_path, or begin anew with --fresh, which keeps the old file under another name."
                 )
             if whole is None:
                 whole = Saved(found.run)

@@ -21,7 +21,7 @@ _SPLITS = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "val", "valid", "validation"),
 }
-"""What the splits are called elsewhere; data without a test split are tested on their validation."""
+"""What the splits are called elsewhere; without a test split, validation is tested on."""
 Row = dict[str, Any]
 
 
