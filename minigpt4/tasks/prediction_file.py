@@ -216,7 +216,8 @@ class PredictionFile:
                 raise ConfigError(
                     f"{path} holds {count} answers of another run, which is not finished "
                     f"({'; '.join(changes[:_SHOWN])}{more}): finish that one, choose another "
-                    "run.save_path, or begin anew with --fresh, which keeps the old file under another name."
+                    "run.save_path, or begin anew with --fresh, which keeps the old file under "
+                    "another name."
                 )
             if whole is None:
                 whole = Saved(found.run)
