@@ -16,6 +16,7 @@ from minigpt4.common.errors import AccessError, ConfigError, WeightsError
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.vision.base import VisionEncoder
 from minigpt4.models.vision.folding import fold_batch_norms
+from minigpt4.models.vision.fusing import fuse_convolutions
 from minigpt4.models.vision.weights import RANDOM, encoder_weights, rename_by_order, weight_file
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -98,11 +99,14 @@ class TimmEncoder(VisionEncoder):
         return self.net
 
     def optimize_frozen(self) -> None:
-        """Fold batch norms; the weights then no longer have timm's names."""
+        """Fold batch norms, fuse convolutions; no weights can be loaded afterwards."""
         if self.gives_maps:
             generator = torch.Generator().manual_seed(0)
             probe = torch.randn(1, 3, self.image_size, self.image_size, generator=generator)
-            self.is_final = fold_batch_norms(self.net, probe.to(self.scale.device, self.dtype)) > 0
+            probe = probe.to(self.scale.device, self.dtype)
+            self.is_final = fold_batch_norms(self.net, probe) > 0
+            if fuse_convolutions(self.net, probe):
+                self.is_final = True
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Encode pictures (B, 3, S, S) to tokens (B, N, D), before standardization."""
