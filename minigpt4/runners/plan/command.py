@@ -37,6 +37,7 @@ from minigpt4.runners.plan.sizes import (
     model_sizes,
     on_this_machine,
 )
+from minigpt4.runners.rng import preserved_rng
 from minigpt4.runners.setup import open_run
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ without a closer look: it would take longer than some small models take to load.
 
 
 def plan_run(cfg: Config, *, only_estimate: bool = False, json: Path | None = None) -> str:
-    """Plan a run; nothing of it is kept.
+    """Plan a run; nothing of it is kept, and random generators are put back.
 
     Args:
         cfg: Its configuration.
@@ -65,23 +66,26 @@ def plan_run(cfg: Config, *, only_estimate: bool = False, json: Path | None = No
     Raises:
         ConfigError: Settings that no run could have.
     """
-    data: dict[str, Any] = {"kind": "estimated", "reason": None}
-    text = ""
-    if not only_estimate:
-        try:
-            text, found = _measured(cfg)
-            data = {"kind": "measured", **found}
-        except _NOT_HERE as error:
-            data["reason"] = str(error)
-            logger.warning("nothing can be measured here: %s", error)
-    if data["kind"] == "estimated":
-        text, found = _estimated(cfg)
-        data |= found
+    with preserved_rng():
+        text, data = _planned(cfg, only_estimate=only_estimate)
     if json is not None:
         from minigpt4.common.files import write_json
 
         write_json(json, data)
     return text
+
+
+def _planned(cfg: Config, *, only_estimate: bool) -> tuple[str, dict[str, Any]]:
+    reason = None
+    if not only_estimate:
+        try:
+            text, found = _measured(cfg)
+            return text, {"kind": "measured", **found}
+        except _NOT_HERE as error:
+            reason = str(error)
+            logger.warning("nothing can be measured here: %s", error)
+    text, found = _estimated(cfg)
+    return text, {"kind": "estimated", "reason": reason, **found}
 
 
 def check_memory(cfg: Config, setup: Setup) -> None:
