@@ -2,7 +2,9 @@
 
     python benchmarks/bench.py --sizes yardstick --json FILE
 
-Every subject runs in a process of its own, the subjects in turn, round after round, so that a
+Measured are a step's parts (encoder, training, generation) of every subject, whole runs of
+``train.py``, and curves of cost, drawn beside the file of figures. Every subject runs in a process
+of its own, the subjects in turn, round after round, so that a
 machine whose speed drifts treats all alike; quoted are medians over rounds. Nothing else should
 run on the machine meanwhile.
 """
@@ -16,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ from minigpt4.common.errors import ResourceError, run_cli  # noqa: E402
 from minigpt4.common.logger import progress  # noqa: E402
 
 SUBJECTS = ("ours", "idefics3", "llava")
+PARTS = ("steps", "runs", "curves")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", choices=SIZES, default="yardstick")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=3, help="processes of each subject")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs in each process")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
@@ -57,23 +62,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         from minigpt4.common.files import write_json
 
         write_json(args.json, figures)
+        if "curves" in figures:
+            from speed.curves import plot
+
+            title = f"{args.sizes} sizes, {figures['precision']}, {figures['machine']}"
+            plot(figures["curves"], args.json.with_suffix(".png"), title)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All figures of a run; seconds are medians over rounds."""
-    from speed.sizes import SIZES
-    from speed.work import encode_flops, gemm_gflops, train_flops
+    from speed.work import gemm_gflops
 
     rates = {"fp32": gemm_gflops(torch.float32), "bf16": gemm_gflops(torch.bfloat16)}
     precision = args.precision
     if precision == "auto":
         precision = max(rates, key=lambda name: rates[name])
-    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in args.subjects}
-    with progress(total=args.rounds * len(args.subjects), desc="measuring", unit="process") as bar:
-        for _ in range(args.rounds):
-            for name in args.subjects:
-                rounds[name].append(_child(name, precision, args))
-                bar.update()
     figures: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
         "machine": f"{_processor()}, {args.threads} threads",
@@ -84,30 +87,62 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "gemm_fp32_gflops": round(rates["fp32"], 1),
         "gemm_bf16_gflops": round(rates["bf16"], 1),
     }
+    if "steps" in args.parts:
+        figures |= _steps(args, precision, max(rates.values()) * 1e9)
+    if "runs" in args.parts:
+        figures |= _runs(args)
+    if "curves" in args.parts:
+        figures["curves"] = _child("speed.curves", [], precision, args)
+    return figures
+
+
+def _steps(args: argparse.Namespace, precision: str, peak: float) -> dict[str, float]:
+    """Figures of all subjects, and the share of the machine's peak that ours reach."""
+    from speed.sizes import SIZES
+    from speed.work import encode_flops, train_flops
+
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in args.subjects}
+    with progress(total=args.rounds * len(args.subjects), desc="measuring", unit="process") as bar:
+        for _ in range(args.rounds):
+            for name in args.subjects:
+                rounds[name].append(_child("speed.subjects", [name], precision, args))
+                bar.update()
+    figures: dict[str, float] = {}
     for name, found in rounds.items():
         prefix = {"ours": "", "idefics3": "peer_"}.get(name, f"{name}_")
         for key in found[0]:
             figures[prefix + key] = round(statistics.median(each[key] for each in found), 4)
     if "ours" in rounds:
-        sizes, peak = SIZES[args.sizes], max(rates.values()) * 1e9
+        sizes = SIZES[args.sizes]
         work = {
-            "encode": encode_flops(sizes, 4),
-            "train": train_flops(sizes, 4, cached=False),
-            "train_cached": train_flops(sizes, 4, cached=True),
+            "encode": (encode_flops(sizes, 4), figures["encode_b4_s"]),
+            "train": (train_flops(sizes, 4, cached=False), figures["train_b4_s"]),
+            "train_cached": (train_flops(sizes, 4, cached=True), figures["train_b4_cached_s"]),
         }
-        seconds = {
-            "encode": figures["encode_b4_s"],
-            "train": figures["train_b4_s"],
-            "train_cached": figures["train_b4_cached_s"],
-        }
-        for name, operations in work.items():
+        for name, (operations, seconds) in work.items():
             figures[f"gflop_{name}"] = round(operations / 1e9, 1)
-            figures[f"mfu_{name}"] = round(operations / seconds[name] / peak, 3)
+            figures[f"mfu_{name}"] = round(operations / seconds / peak, 3)
+        figures["mixed_over_even"] = round(figures["train_mixed_s"] / figures["train_even_s"], 3)
     return figures
 
 
-def _child(name: str, precision: str, args: argparse.Namespace) -> dict[str, float]:
-    command = [sys.executable, "-W", "ignore", "-m", "speed.subjects", name]
+def _runs(args: argparse.Namespace) -> dict[str, float]:
+    """Figures of whole runs at the sizes, and of the quick start's."""
+    from speed.runs import made_up_runs, quickstart_runs
+    from speed.sizes import SIZES
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = made_up_runs(SIZES[args.sizes], Path(folder), threads=args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        found |= quickstart_runs(Path(folder), threads=args.threads)
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def _child(
+    module: str, subject: list[str], precision: str, args: argparse.Namespace
+) -> dict[str, Any]:
+    """What a module of the benchmark prints in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", module, *subject]
     command += ["--sizes", args.sizes, "--precision", precision]
     command += ["--repeats", str(args.repeats), "--threads", str(args.threads)]
     path = os.pathsep.join([str(_HERE), str(_HERE.parent), os.environ.get("PYTHONPATH", "")])
@@ -118,8 +153,9 @@ def _child(name: str, precision: str, args: argparse.Namespace) -> dict[str, flo
         text=True,
     )
     if done.returncode:
-        raise ResourceError(f"measuring {name} failed: {done.stderr.strip().splitlines()[-1]}")
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        last = done.stderr.strip().splitlines()[-1]
+        raise ResourceError(f"measuring {' '.join([module, *subject])} failed: {last}")
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
@@ -141,18 +177,19 @@ def table(figures: dict[str, Any]) -> str:
     ]
     peers = [p for p in ("peer_", "llava_") if f"{p}train_b4_s" in figures]
     header = ["", "ours", *("Idefics3" if p == "peer_" else "LLaVA" for p in peers)]
-    lines.append("".join(f"{cell:>26}" for cell in header))
+    lines.append("".join(f"{cell:>34}" for cell in header))
+    others = ("peer_", "llava_")
     for key, value in figures.items():
-        if not key.endswith(("_s", "_mb")) or key.startswith(("peer_", "llava_")):
+        if not key.endswith(("_s", "_mb")) or key.startswith(others):
             continue
         cells = [key, f"{value:.3f}" if key.endswith("_s") else f"{value:.0f}"]
         for prefix in peers:
             other = figures.get(prefix + key)
             cells.append("" if other is None else f"{other:.3f} ({other / value:.2f}x)")
-        lines.append("".join(f"{cell:>26}" for cell in cells))
+        lines.append("".join(f"{cell:>34}" for cell in cells))
     for key, value in figures.items():
-        if key.startswith("mfu_"):
-            lines.append(f"{key:>26}{value:>26.2f}")
+        if key.startswith("mfu_") or key.endswith("_per_second") or key == "mixed_over_even":
+            lines.append(f"{key:>34}{value:>18.2f}")
     return "\n".join(lines)
 
 
