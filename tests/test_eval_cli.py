@@ -19,7 +19,8 @@ BOX = (10, 20, 40, 50)
 def config(tmp_path):
     """One file for both scripts, as in the tutorial."""
     vivqa = write_vivqa(
-        tmp_path / "ViVQA", [("màu của xe là gì", "màu đỏ", 5, 2), ("có mấy con mèo ở trên bàn", "hai", 9, 1)]
+        tmp_path / "ViVQA",
+        [("màu của xe là gì", "màu đỏ", 5, 2), ("có mấy con mèo ở trên bàn", "hai", 9, 1)],
     )
     mvtec = write_mvtec(tmp_path / "MVTEC_det", [("cap/cut/0.png", BOX), ("cap/good/0.png", None)])
     content = {
