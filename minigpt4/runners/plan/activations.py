@@ -17,8 +17,9 @@ stream's: autocast leaves sums alone, so a 16 bit output added to embeddings of 
 fp32, r = 4; r = c where both have one type. m is c, but r behind quantized layers, which answer in
 their input's type. l is c under autocast and 4 without, as LoRA is kept in fp32.
 
-Autocast also casts each frozen matrix that has another type, and the graph keeps the copy: 2 bytes
-a weight over all layers. With gradient checkpointing only each layer's input stays, r D, and the
+Where the matrices themselves train, autocast casts each, and the graph keeps the copy: 2 bytes a
+weight over all layers (frozen ones are in the compute type from the start, see ``fit_weights``).
+With gradient checkpointing only each layer's input stays, r D, and the
 rest, copies included, exists for one layer at a time; but for what the 8 bit product keeps, which
 it holds outside of autograd's sight, r (2 D + Q + F), and so in every layer all the same.
 
@@ -45,7 +46,7 @@ class Widths:
         residual: r.
         autocast: Whether mixed precision is on.
         quantized: Bits of quantized weights, 0 for none.
-        copies: Whether autocast copies each frozen matrix.
+        copies: Whether autocast copies each matrix.
         on_cuda: Decides the size of dropout's mask.
     """
 
@@ -87,7 +88,7 @@ def checkpointed_bytes(sizes: LanguageSizes, widths: Widths) -> int:
 
 def copied_weights(sizes: LanguageSizes, widths: Widths) -> int:
     """Bytes of autocast's copies of all layers' matrices."""
-    if not widths.copies or widths.quantized:
+    if not widths.copies:
         return 0
     return widths.compute * sum(each.weights for each in sizes.linears)
 
@@ -97,7 +98,7 @@ def backward_bytes(sizes: LanguageSizes, widths: Widths) -> float:
     return 3 * widths.mlp * sizes.intermediate + 2 * widths.residual * sizes.hidden
 
 
-def workspace_bytes(sizes: LanguageSizes, settings: ModelSettings, widths: Widths) -> int:
+def workspace_bytes(sizes: LanguageSizes, widths: Widths) -> int:
     """Bytes that a layer's matrices take for a moment in other types.
 
     A quantized matrix is opened one at a time; where matrices train under autocast, a layer's
@@ -105,7 +106,7 @@ def workspace_bytes(sizes: LanguageSizes, settings: ModelSettings, widths: Width
     """
     if widths.quantized:
         return widths.mlp * max(each.weights for each in sizes.linears)
-    if widths.copies and not settings.freeze_llm:
+    if widths.copies:
         return widths.compute * sum(each.weights for each in sizes.linears) // sizes.layers
     return 0
 

@@ -50,12 +50,9 @@ def gpu_room(gigabytes: int) -> float:
 def variants(settings: ModelSettings, machine: Machine) -> list[Variant]:
     """The settings as they are, and what could be set otherwise to take less memory."""
     checkpoint = {"use_grad_checkpoint_llm": True}
-    quantized = settings.low_resource or settings.load_in_4bit
     found: list[dict[str, Any]] = [{}]
     if not settings.use_grad_checkpoint_llm:
         found.append(checkpoint)
-    if not quantized and machine.mixed == "bf16" and settings.llm_precision in ("auto", "fp16"):
-        found.append({"llm_precision": "bf16"})
     if settings.freeze_llm and not settings.load_in_4bit and machine.device != "mps":
         four = {"load_in_4bit": True}
         if settings.low_resource:

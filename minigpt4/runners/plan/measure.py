@@ -21,7 +21,6 @@ from minigpt4.runners.checkpointing import Position, position_of
 from minigpt4.runners.meter import batch_size
 from minigpt4.runners.plan.cache_work import CacheWork, as_cached, cache_work
 from minigpt4.runners.plan.clock import peak_memory, synchronize, timed
-from minigpt4.runners.rng import preserved_rng
 from minigpt4.tasks.base import TrainingData
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ def measure(
 ) -> Measured:
     """Build the model of a run and take some of its first steps.
 
-    Random generators are put back, the weights are thrown away, and what the runner writes goes to
-    a folder that is removed.
+    The weights are thrown away, and what the runner writes goes to a folder that is removed.
 
     Args:
         cfg: The run's configuration.
@@ -89,7 +87,7 @@ def measure(
         ConfigError: There is nothing to train.
         UserError: Whatever the run would stop at.
     """
-    with preserved_rng(), tempfile.TemporaryDirectory(prefix="plan-") as folder:
+    with tempfile.TemporaryDirectory(prefix="plan-") as folder:
         return _measure(cfg, setup, Path(folder), begun=begun, before_model=before_model)
 
 

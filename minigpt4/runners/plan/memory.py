@@ -19,8 +19,8 @@ TRAINED = 16
 """Bytes of a trained parameter: value, gradient and AdamW's two moments in fp32."""
 CUDA_CONTEXT = 3 * GIB // 4
 """CUDA's context, kernels and cuBLAS's workspace: a typical size, not one measured here."""
-PROCESS = 3 * GIB // 5
-"""Python with PyTorch and transformers, on the host."""
+PROCESS = 9 * GIB // 10
+"""Python with PyTorch, transformers and what reads data, as measured on Linux."""
 MARGIN = 0.05
 """What an allocator leaves unused, as a share of everything that comes and goes."""
 
@@ -97,6 +97,7 @@ def estimate(
     """
     items = [*_weights(settings, sizes, machine), *_trained(settings, sizes)]
     items += _passing(settings, sizes, work, machine)
+    items.append(_loading(settings, sizes, machine, after=sum(each.bytes for each in items)))
     margin = int(MARGIN * sum(each.bytes for each in items if not each.stays))
     items.append(Item(name="unused by the allocator", bytes=margin, stays=False))
     context = ("CUDA itself", CUDA_CONTEXT) if machine.device == "cuda" else ("program", PROCESS)
@@ -128,17 +129,23 @@ def largest_batch(
 
 
 def language_weights(sizes: LanguageSizes, settings: ModelSettings, machine: Machine) -> int:
-    """Bytes of the language model's weights; a quantized one keeps its output layer whole."""
-    size = _weight_type(settings, machine).itemsize
-    if settings.low_resource:
-        inside = sum(each.weights + FP32 * each.outputs for each in sizes.linears)
-    elif settings.load_in_4bit:
-        inside = sum(nf4_bytes(each) for each in sizes.linears)
-    else:
-        return size * sizes.parameters
+    """Bytes of the language model's frozen weights while it trains.
+
+    Matrices are in the type of mixed precision, embeddings and norms as loaded; a quantized model
+    keeps its output layer whole, and a tied one is an embedding.
+    """
+    loaded = _weight_type(settings, machine).itemsize
+    narrow = _TYPES.get(machine.mixed, _weight_type(settings, machine)).itemsize
+    outputs = sum(each.outputs for each in sizes.linears)
     biases = sum(each.outputs for each in sizes.linears if each.bias)
     head = 0 if sizes.tied else sizes.head.weights
-    return inside + size * (sizes.other + biases + head)
+    if settings.low_resource:
+        inside = sum(each.weights for each in sizes.linears) + FP32 * outputs + loaded * biases
+    elif settings.load_in_4bit:
+        inside = sum(nf4_bytes(each) for each in sizes.linears) + loaded * biases
+    else:
+        inside = narrow * (sum(each.weights for each in sizes.linears) + biases)
+    return inside + loaded * sizes.other + narrow * head
 
 
 def nf4_bytes(linear: Linear) -> int:
@@ -176,7 +183,7 @@ def widths(settings: ModelSettings, machine: Machine) -> Widths:
         residual=torch.promote_types(weights, compute).itemsize,
         autocast=machine.mixed != "no",
         quantized=quantized,
-        copies=compute != weights,
+        copies=compute != weights and not settings.freeze_llm,
         on_cuda=machine.device == "cuda",
     )
 
@@ -221,7 +228,7 @@ def _passing(
     else:
         kept = layer * language.layers
         name = "activations"
-        yield Item(name="16 bit copies of frozen weights", bytes=copies, stays=False)
+        yield Item(name="16 bit copies of weights", bytes=copies, stays=False)
     encoder = _encoder_bytes(settings, sizes, work, machine)
     if settings.freeze_vit:
         # Nothing of a frozen encoder outlives its pass, which the activations' place has room for.
@@ -236,10 +243,19 @@ def _passing(
     )
     logits = work.batch * work.answer * activations.loss_bytes(language, kinds)
     gradients = count * activations.backward_bytes(language, kinds)
-    gradients += activations.workspace_bytes(language, settings, kinds)
+    gradients += activations.workspace_bytes(language, kinds)
     # The logits are gone before the layers' gradients come.
     name = "logits" if logits > gradients else "gradients in flight"
     yield Item(name=name, bytes=int(max(logits, gradients)), stays=False)
+
+
+def _loading(settings: ModelSettings, sizes: ModelSizes, machine: Machine, *, after: int) -> Item:
+    """What a language model takes before its matrices are in the type of mixed precision."""
+    extra = 0
+    if settings.freeze_llm and not (settings.low_resource or settings.load_in_4bit):
+        whole = language_weights(sizes.language, settings, replace(machine, mixed="no"))
+        extra = whole - after
+    return Item(name="loading, beyond the above", bytes=max(extra, 0), stays=False)
 
 
 def _encoder_bytes(

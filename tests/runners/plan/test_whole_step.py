@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.minigpt_v2 import MiniGPTv2
+from minigpt4.runners.device import fit_weights
 from minigpt4.runners.plan.memory import Machine, Workload, estimate
 from minigpt4.runners.plan.sizes import model_sizes
 
@@ -38,6 +39,7 @@ def test_what_comes_and_goes_in_a_step(mixed: str, checkpoint: bool, tmp_path: P
         max_txt_len=64, end_sym="</s>", use_grad_checkpoint_llm=checkpoint,
     )  # fmt: skip
     model = MiniGPTv2.from_config(settings, torch.device("cpu")).train()
+    fit_weights(model, mixed)
     samples: Any = {
         "image": torch.randn(BATCH, 3, 224, 224),
         "instruction_input": ["<Img><ImageHere></Img> [vqa] " + "màu gì đây " * 8] * BATCH,
