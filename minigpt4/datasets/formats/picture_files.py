@@ -20,10 +20,11 @@ def list_pictures(root: Path) -> Iterator[str]:
 
 
 def find_pictures(root: Path) -> dict[str, str]:
-    """Pictures below a folder by their file name, and by that without its ending."""
+    """Pictures below a folder by their path, their file name, and that without its ending."""
     found: dict[str, str] = {}
     for path in list_pictures(root):
         name = path.rpartition("/")[2]
+        found[path] = path
         found.setdefault(name, path)
         found.setdefault(os.path.splitext(name)[0], path)  # noqa: PTH122 - of a plain name
     return found

@@ -56,12 +56,12 @@ def read_voc(path: Path, options: ReaderOptions) -> Table:
     root = picture_folder(
         options.image_path,
         [folder.parent / "JPEGImages", folder.parent / "images", folder / "images", folder],
-        [row["image"] for row in rows],
+        [PurePosixPath(row["image"]).name for row in rows],
     )
     there = find_pictures(root)
     for row in rows:
-        row["image"] = there.get(row["image"]) or there.get(row.pop("stem")) or row["image"]
-        row.pop("stem", None)
+        tried = (row["image"], PurePosixPath(row["image"]).name, row.pop("stem"))
+        row["image"] = next((there[each] for each in tried if each in there), tried[1])
     table = Table.from_rows(rows, source=str(folder))
     table.picture_root = None if options.image_path else str(root)
     return table
@@ -87,7 +87,7 @@ def _chosen(folder: Path, files: list[Path], image_set: str) -> list[Path]:
 
 def _row(file: Path, *, keep_difficult: bool) -> Row:
     root = _parsed(file)
-    name = PurePosixPath(_text(root, "filename").replace("\\", "/")).name
+    name = _text(root, "filename").replace("\\", "/")
     objects = list(root.iter("object"))
     kept = [each for each in objects if keep_difficult or _text(each, "difficult") != "1"]
     return {

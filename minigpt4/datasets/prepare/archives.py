@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from minigpt4.common.download import check_room
 from minigpt4.common.errors import DataError, ResourceError
 from minigpt4.common.logger import progress
 
@@ -56,12 +56,20 @@ def _unpack_zip(archive: Path, target: Path) -> None:
 
 def _unpack_tar(archive: Path, target: Path) -> None:
     with tarfile.open(archive) as file:
-        members = [member for member in file.getmembers() if not member.isdir()]
-        for member in members:
+        members: list[tarfile.TarInfo] = []
+        size = 0
+        for (
+            member
+        ) in file:  # one by one: a bomb is refused before all of it has been looked through
+            if member.isdir():
+                continue
             if not member.isreg():
                 raise DataError(
                     f"the archive {archive} holds a link or device ({member.name}): refused."
                 )
+            members.append(member)
+            size += member.size
+            _bound(archive, size, len(members))
         _check(archive, target, [(member.name, member.size) for member in members])
         for member in progress(members, desc=f"Unpacking {archive.name}", unit="file"):
             source = file.extractfile(member)
@@ -73,19 +81,18 @@ def _unpack_tar(archive: Path, target: Path) -> None:
 def _check(archive: Path, target: Path, members: list[tuple[str, int]]) -> None:
     for name, _ in members:
         path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
             raise DataError(f"the archive {archive} would write outside its folder: {name!r}.")
     size = sum(size for _, size in members)
-    if size > MAX_BYTES or len(members) > MAX_FILES:
+    _bound(archive, size, len(members))
+    check_room(size, target, what=f"what the archive {archive} holds")
+
+
+def _bound(archive: Path, size: int, count: int) -> None:
+    if size > MAX_BYTES or count > MAX_FILES:
         raise ResourceError(
-            f"the archive {archive} holds {len(members)} files of {size} bytes, more than is "
-            "believable: unpack it by hand if you trust it."
-        )
-    free = shutil.disk_usage(target).free
-    if size > free:
-        raise ResourceError(
-            f"the archive {archive} unpacks to {size / 1024**3:.1f} GiB and {free / 1024**3:.1f} "
-            f"GiB are free at {target}: make room."
+            f"the archive {archive} holds {count} files of {size} bytes or more, which is hard to "
+            "believe: unpack it by hand if you trust it."
         )
 
 
