@@ -1,4 +1,4 @@
-"""What ``docs/own_data.md`` shows works word for word: files, YAML, commands."""
+"""What ``docs/own_data.md`` and ``README.md`` show works word for word: files, YAML, commands."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from minigpt4.common.config import Config
 from minigpt4.common.errors import run_cli
 
 ROOT = Path(__file__).parents[1]
 DOC = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUICKLY = [
     "run.max_epoch=1",
     "run.iters_per_epoch=3",
@@ -30,13 +33,19 @@ def example(number: int) -> str:
     return re.search(rf"## Example {number}:.*?(?=\n## )", DOC, re.DOTALL)[0]
 
 
+def short_example(name: str) -> str:
+    """The same example as the README has it."""
+    section = README[README.index("## Your own data") : README.index("## A smaller or another")]
+    return next(part for part in section.split("\n**")[1:] if name in part)
+
+
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def follow(text: str, folder: Path) -> None:
     """Save the YAML under the name that the text gives, and run its commands."""
-    name = re.search(r"Save this as `(\S+)`", text)[1]
+    name = re.search(r"Save (?:this )?as\s+`(\S+)`", text)[1]
     (config,) = blocks(text, "yaml")
     (folder / name).write_text(config, encoding="utf-8")
     (commands,) = blocks(text, "bash")
@@ -118,6 +127,21 @@ def test_coco_boxes(folder):
     assert json.loads(lines[1])["question"] == (
         "<Img><ImageHere></Img> [detection] find every bottle, box "
     )
+
+
+@pytest.mark.parametrize(("name", "number"), [("signs", 1), ("shelf", 2)])
+def test_the_readme_has_the_same_examples(tmp_path, name, number):
+    files = []
+    for place, text in (("doc", example(number)), ("readme", short_example(f"`{name}.yaml`"))):
+        (config,) = blocks(text, "yaml")
+        (tmp_path / place).mkdir()
+        files.append(tmp_path / place / f"{name}.yaml")
+        files[-1].write_text(config, encoding="utf-8")
+        assert blocks(text, "bash") == blocks(example(number), "bash")
+    first, second = (
+        Config(SimpleNamespace(cfg_path=str(file), options=None)).to_dict() for file in files
+    )
+    assert first == second
 
 
 def test_every_key_that_the_tables_name_is_one():
