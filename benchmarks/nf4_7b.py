@@ -1,11 +1,13 @@
 """Build Llama-2-7B's architecture in NF4 with random weights on the CPU, and train one step of it.
 
-    python benchmarks/nf4_7b.py --json benchmarks/results/nf4_7b.json
+    MALLOC_MMAP_THRESHOLD_=1048576 python benchmarks/nf4_7b.py --json FILE
 
 The project's model is built by the project's classes but for one thing: there are no weights to
 load, so each matrix is drawn, quantized and dropped before the next, and the model is never whole
 in 16 or 32 bit. The image encoder is left out as behind a feature cache: the step gets random
-features of its output's size. Memory is compared with what ``train.py --plan`` estimates.
+features of its output's size. Memory is compared with what ``train.py --plan`` estimates. Without
+the variable glibc keeps what the drawn matrices leave behind, some 2 GiB. LoRA's B starts at zero,
+so that half of the trained matrices, the As, have no gradient yet.
 """
 
 from __future__ import annotations
