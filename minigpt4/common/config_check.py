@@ -58,6 +58,7 @@ CHOICES: dict[type, dict[str, tuple[str, ...]]] = {
     },
     RunSettings: {
         "feature_cache": ("off", "memory", "disk", "auto"),
+        "feature_cache_dtype": ("fp16", "int8"),
         "mixing": ("samples", "steps"),
         "score": ("confidence", "constant"),
     },
@@ -94,6 +95,7 @@ RANGES: dict[type, dict[str, tuple[str, ...]]] = {
             "init_lr",
             "lr_decay_rate",
             "max_grad_norm",
+            "feature_cache_gb",
             "accum_grad_iters",
             "max_epoch",
             "iters_per_epoch",

@@ -229,7 +229,14 @@ class RunSettings:
     amp: bool = False
     """Mixed precision: fp16 or bf16 on CUDA, bf16 on CPUs made for it, else none."""
     feature_cache: str = "off"
-    """Keep the frozen encoder's output of each picture: off, memory, disk or auto."""
+    """Keep the frozen encoder's output of each picture: off, memory, disk or auto (disk, unless it
+    would take more than half of what is free)."""
+    feature_cache_dtype: str = "fp16"
+    """How it is kept: fp16, or int8 (half of that, each token's values off by up to 1/254 of its
+    largest)."""
+    feature_cache_gb: float | None = None
+    """GiB that all that is kept on this disk may take; what was not used for longest is removed for
+    new pictures. None: as much as there is."""
 
     evaluate: bool = False
     """Only evaluate."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -15,15 +14,13 @@ import torch
 from torch import Tensor
 
 from minigpt4.common.errors import ResourceError
+from minigpt4.datasets.feature_folder import DATA, GIB, INDEX
+from minigpt4.datasets.feature_format import RowFormat
 
 logger = logging.getLogger(__name__)
 
 _MEMORY_SHARE = 0.8
 """Share of the available memory that features may take."""
-_GIB = 1024**3
-
-FileState = tuple[int, int]
-"""Size and time of change (ns) of a file."""
 
 
 class FeatureStore(Protocol):
@@ -39,11 +36,11 @@ class FeatureStore(Protocol):
     def get(self, key: str) -> Tensor:
         """One row (N, D)."""
 
-    def reserve(self, count: int, shape: Sequence[int], dtype: torch.dtype) -> None:
+    def reserve(self, count: int, shape: Sequence[int]) -> None:
         """Make room for ``count`` more rows; ``ResourceError`` when there is none."""
 
     def append(self, keys: Sequence[str], rows: Tensor) -> None:
-        """Add rows (len(keys), N, D) within what was reserved."""
+        """Add rows, packed (len(keys), row bytes), within what was reserved."""
 
     def save(self) -> None:
         """Make what was added so far last."""
@@ -54,10 +51,16 @@ class FeatureStore(Protocol):
 
 
 class MemoryStore:
-    """Rows in blocks of memory, one block a call of ``reserve``."""
+    """Rows in blocks of memory, one block a call of ``reserve``.
 
-    def __init__(self) -> None:
+    Args:
+        row_format: How features become rows.
+    """
+
+    def __init__(self, row_format: RowFormat) -> None:
         self.files: dict[str, tuple[int, int, str]] = {}
+        self._format = row_format
+        self._shape: tuple[int, ...] = ()
         self._rows: dict[str, tuple[int, int]] = {}
         self._blocks: list[Tensor] = []
         self._used = 0
@@ -76,20 +79,22 @@ class MemoryStore:
     def get(self, key: str) -> Tensor:
         """One row (N, D), not to be written to."""
         block, row = self._rows[key]
-        return self._blocks[block][row]
+        return self._format.unpack(self._blocks[block][row], self._shape)
 
-    def reserve(self, count: int, shape: Sequence[int], dtype: torch.dtype) -> None:
+    def reserve(self, count: int, shape: Sequence[int]) -> None:
         """Allocate a block for ``count`` rows."""
         import psutil
 
-        need = count * math.prod(shape) * dtype.itemsize
+        size = self._format.row_bytes(shape)
+        need = count * size
         free = psutil.virtual_memory().available
         if need > _MEMORY_SHARE * free:
             raise ResourceError(
-                f"features of {count} pictures need {need / _GIB:.1f} GiB of memory and "
-                f"{free / _GIB:.1f} GiB are available; set run.feature_cache to disk or off."
+                f"features of {count} pictures need {need / GIB:.1f} GiB of memory and "
+                f"{free / GIB:.1f} GiB are available; set run.feature_cache to disk or off."
             )
-        self._blocks.append(torch.empty(count, *shape, dtype=dtype))
+        self._shape = tuple(shape)
+        self._blocks.append(torch.empty(count, size, dtype=torch.uint8))
         self._used = 0
 
     def append(self, keys: Sequence[str], rows: Tensor) -> None:
@@ -109,15 +114,20 @@ class DiskStore:
 
     The index is replaced in one step after the rows are on disk, so an interrupted run leaves a
     shorter store but never a wrong one.
+
+    Args:
+        folder: Where both are.
+        row_format: How features become rows.
+        described: What else the index should say, for people.
     """
 
-    def __init__(self, folder: Path, *, described: dict[str, str]) -> None:
+    def __init__(self, folder: Path, row_format: RowFormat, *, described: dict[str, str]) -> None:
         self.folder = folder
         self.files: dict[str, tuple[int, int, str]] = {}
         self._described = described
+        self._format = row_format
         self._rows: dict[str, int] = {}
         self._shape: tuple[int, ...] = ()
-        self._dtype = torch.float16
         self._map: Tensor | None = None
         self.load()
 
@@ -138,20 +148,20 @@ class DiskStore:
 
     @property
     def _row_bytes(self) -> int:
-        return math.prod(self._shape) * self._dtype.itemsize if self._shape else 0
+        return self._format.row_bytes(self._shape) if self._shape else 0
 
     @property
     def _data(self) -> Path:
-        return self.folder / "data"
+        return self.folder / DATA
 
     def load(self) -> None:
         """Read the index again, as another process may have added to it."""
         try:
-            index = json.loads((self.folder / "index.json").read_bytes())
+            index = json.loads((self.folder / INDEX).read_bytes())
         except FileNotFoundError:
+            self._rows, self.files, self._map = {}, {}, None
             return
         self._shape = tuple(index["shape"])
-        self._dtype = getattr(torch, index["dtype"])
         rows = {key: number for number, key in enumerate(index["rows"])}
         there = self._data.stat().st_size if self._data.exists() else 0
         if there < len(rows) * self._row_bytes:
@@ -164,32 +174,27 @@ class DiskStore:
     def get(self, key: str) -> Tensor:
         """One row (N, D), not to be written to."""
         if self._map is None:
-            count = len(self._rows)
-            flat = torch.from_file(
-                str(self._data),
-                shared=True,
-                size=count * math.prod(self._shape),
-                dtype=self._dtype,
-            )
-            self._map = flat.view(count, *self._shape)
-        return self._map[self._rows[key]]
+            flat = torch.from_file(str(self._data), shared=True, size=self.bytes, dtype=torch.uint8)
+            self._map = flat.view(-1, self._row_bytes)  # (rows, row bytes)
+        return self._format.unpack(self._map[self._rows[key]], self._shape)
 
-    def need(self, count: int, shape: Sequence[int], dtype: torch.dtype) -> tuple[int, int]:
-        """Bytes that ``count`` more rows take, and bytes that are free."""
+    @property
+    def free(self) -> int:
+        """Bytes that are free on the disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return count * math.prod(shape) * dtype.itemsize, shutil.disk_usage(self.folder).free
+        return shutil.disk_usage(self.folder).free
 
-    def reserve(self, count: int, shape: Sequence[int], dtype: torch.dtype) -> None:
+    def reserve(self, count: int, shape: Sequence[int]) -> None:
         """Check that ``count`` more rows fit on the disk."""
-        need, free = self.need(count, shape, dtype)
+        need, free = count * self._format.row_bytes(shape), self.free
         if need >= free:
             raise ResourceError(
-                f"features of {count} pictures need {need / _GIB:.1f} GiB and "
-                f"{free / _GIB:.1f} GiB are free at {self.folder}; make room or "
+                f"features of {count} pictures need {need / GIB:.1f} GiB and "
+                f"{free / GIB:.1f} GiB are free at {self.folder}; make room or "
                 "set run.feature_cache to off."
             )
         if not self._rows:
-            self._shape, self._dtype = tuple(shape), dtype
+            self._shape = tuple(shape)
         elif self._shape != tuple(shape):
             raise ValueError(f"rows of {tuple(shape)} in a store of {self._shape}")
         with self._data.open("ab") as file:
@@ -199,7 +204,7 @@ class DiskStore:
     def append(self, keys: Sequence[str], rows: Tensor) -> None:
         """Write rows behind the others."""
         with self._data.open("ab") as file:
-            file.write(rows.contiguous().view(torch.uint8).numpy().tobytes())
+            file.write(rows.contiguous().numpy().data)
         for key in keys:
             self._rows[key] = len(self._rows)
         self._map = None
@@ -212,10 +217,10 @@ class DiskStore:
         index = {
             **self._described,
             "shape": self._shape,
-            "dtype": str(self._dtype).removeprefix("torch."),
+            "dtype": self._format.name,
             "rows": list(self._rows),
             "files": self.files,
         }
-        fresh = self.folder / "index.json.tmp"
+        fresh = self.folder / f"{INDEX}.tmp"
         fresh.write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
-        fresh.replace(self.folder / "index.json")
+        fresh.replace(self.folder / INDEX)

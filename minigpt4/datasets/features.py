@@ -3,6 +3,7 @@
 Not for an encoder that trains or pictures that are augmented: the caller decides. Rows are keyed by
 the picture's content, so equal files share one and a changed file gets a new one; a store on disk
 is named after what else the values depend on (encoder weights, image processor, number format).
+``python -m minigpt4.datasets.features list`` shows the stores of a disk, ``clear`` removes them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,33 +19,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from minigpt4.common.errors import DataError, ResourceError
+from minigpt4.common.errors import DataError, ResourceError, run_cli
 from minigpt4.common.logger import progress
+from minigpt4.common.settings import RunSettings
+from minigpt4.datasets.feature_encoding import Encode, StartNote, encode_pictures
+from minigpt4.datasets.feature_folder import GIB, alone, cache_root, evict, main, mark_used
+from minigpt4.datasets.feature_format import row_format
 from minigpt4.datasets.feature_store import DiskStore, FeatureStore, MemoryStore
-from minigpt4.datasets.loaders import leave_signals_to_the_main_process
-from minigpt4.datasets.pictures import BLANK, load_picture
+from minigpt4.datasets.pictures import BLANK
+
+__all__ = ["BuildReport", "FeatureCache", "cache_root"]
 
 logger = logging.getLogger(__name__)
 
 Mode = Literal["memory", "disk", "auto"]
-Encode = Callable[[Tensor], Tensor]
 
 _AUTO_SHARE = 0.5
 """``auto`` takes at most this share of the free disk."""
 _SAVE_EVERY = 1024
 """Pictures between saves, so that an interrupted run goes on from there."""
 _HASH_THREADS = 4
-_GIB = 1024**3
-
-
-def cache_root() -> Path:
-    """Where features are kept on disk: ``$MINIGPT4_CACHE`` or ``~/.cache/minigpt4``."""
-    base = os.environ.get("MINIGPT4_CACHE") or Path.home() / ".cache" / "minigpt4"
-    return Path(base) / "features"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,9 @@ class FeatureCache:
         root: Folder of the stores; not needed for ``memory``.
         encoder_fingerprint: Names the encoder and its weights.
         processor_fingerprint: Names what pictures pass through before it.
-        dtype: How values are kept.
+        dtype: How values are kept: ``fp16``, ``fp32``, or ``int8`` with a scale a token.
+        limit: Bytes that all stores below ``root`` may take; the least recently used ones are
+            removed for a new one. None: what the disk holds.
     """
 
     def __init__(
@@ -86,29 +85,62 @@ class FeatureCache:
         *,
         encoder_fingerprint: str,
         processor_fingerprint: str,
-        dtype: torch.dtype = torch.float16,
+        dtype: str = "fp16",
+        limit: int | None = None,
     ) -> None:
         self.mode = mode
-        self._dtype = dtype
+        self.dtype = dtype
+        self._format = row_format(dtype)
+        self._limit = limit
         self._broken: dict[str, str] = {}
+        self._use: IO[str] | None = None
         self._store: FeatureStore
         if mode == "memory":
-            self._store = MemoryStore()
+            self._store = MemoryStore(self._format)
             return
         if root is None:
             raise ValueError(f"mode {mode!r} needs a folder")
-        parts = (encoder_fingerprint, processor_fingerprint, str(dtype))
+        parts = (encoder_fingerprint, processor_fingerprint, f"torch.{self._format.name}")
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
         self._store = DiskStore(
             Path(root) / key,
+            self._format,
             described={"encoder": encoder_fingerprint, "processor": processor_fingerprint},
         )
+
+    @classmethod
+    def of_run(cls, run: RunSettings, *, encoder: Any, processor: Any) -> FeatureCache:
+        """The cache that section ``run`` asks for, whose ``feature_cache`` is not ``off``.
+
+        Args:
+            run: Section ``run``.
+            encoder: The frozen encoder.
+            processor: What pictures pass through.
+        """
+        limit = run.feature_cache_gb
+        return cls(
+            run.feature_cache,  # type: ignore[arg-type]
+            None if run.feature_cache == "memory" else cache_root(),
+            encoder_fingerprint=encoder.fingerprint(),
+            processor_fingerprint=processor.fingerprint(),
+            dtype=run.feature_cache_dtype,
+            limit=None if limit is None else round(limit * GIB),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The process that built it keeps the store from being removed.
+        return {**self.__dict__, "_use": None}
 
     def __len__(self) -> int:
         return len(self._store)
 
+    def __contains__(self, path: str) -> bool:
+        """Whether the picture's features are there; the file itself is not looked at."""
+        known = self._store.files.get(_name(path))
+        return known is not None and known[2] in self._store
+
     def __getitem__(self, path: str) -> Tensor:
-        """Features of one picture, shape (N, D), in the cache's number format.
+        """Features of one picture, shape (N, D); of whole numbers in float16.
 
         Raises:
             DataError: The picture could not be read, or was not asked for when building.
@@ -137,8 +169,8 @@ class FeatureCache:
             paths: Pictures; repetitions do not matter.
             encode: Pixel values (B, 3, S, S) to features (B, N, D), on any device.
             processor: Picture to pixel values (3, S, S).
-            batch_size: Pictures per call of ``encode``.
-            num_workers: Processes that read pictures.
+            batch_size: Pictures in the encoder at once; on a CPU in several parts side by side.
+            num_workers: Processes that read pictures; 0: whoever encodes them.
 
         Raises:
             ResourceError: The features do not fit in memory or on the disk.
@@ -168,7 +200,7 @@ class FeatureCache:
         logger.info(
             "features of %d pictures (%s): %d encoded now, %d known, %d unreadable; %.2f GiB",
             report.pictures, report.mode, encoded, report.reused, len(self._broken),
-            report.bytes / _GIB,
+            report.bytes / GIB,
         )  # fmt: skip
         return report
 
@@ -181,31 +213,24 @@ class FeatureCache:
         num_workers: int,
     ) -> int | None:
         """Encode pictures by key; None when ``auto`` decides against it."""
-        reader: DataLoader[Any] = DataLoader(
-            _Pictures(todo, processor),
-            batch_size=batch_size,
-            num_workers=num_workers,
-            collate_fn=list,
-            worker_init_fn=leave_signals_to_the_main_process,
-            generator=torch.Generator().manual_seed(0),
+        batches = encode_pictures(
+            list(todo.items()), encode, processor, batch_size=batch_size, num_workers=num_workers
         )
         encoded = unsaved = 0
+        start = StartNote(len(todo))
         bar = progress(total=len(todo), desc="Encoding pictures", unit="picture")
         try:
-            for batch in reader:
-                bar.update(len(batch))
-                self._broken.update({todo[key]: v for key, v in batch if isinstance(v, str)})
-                good = {key: v for key, v in batch if isinstance(v, Tensor)}
-                if not good:
+            for batch in batches:
+                self._broken.update({todo[key]: reason for key, reason in batch.broken.items()})
+                bar.update(len(batch.keys) + len(batch.broken))
+                if batch.features is None:
                     continue
-                with torch.inference_mode():
-                    features = encode(torch.stack(list(good.values())))
-                rows = self._convert(features)
-                if not encoded and not self._make_room(len(todo), rows):
+                if not encoded and not self._make_room(len(todo), batch.features.shape[1:]):
                     return None
-                self._store.append(list(good), rows)
-                encoded += len(good)
-                unsaved += len(good)
+                self._store.append(batch.keys, self._format.pack(batch.features))
+                encoded += len(batch.keys)
+                unsaved += len(batch.keys)
+                start.tell(encoded, self._format.row_bytes(batch.features.shape[1:]), self.dtype)
                 if unsaved >= _SAVE_EVERY:
                     self._store.save()
                     unsaved = 0
@@ -216,38 +241,47 @@ class FeatureCache:
                 self._store.save()
         return encoded
 
-    def _convert(self, features: Tensor) -> Tensor:
-        rows = features.detach().to("cpu", self._dtype)
-        if not torch.isfinite(rows).all():
-            raise ResourceError(
-                f"features of the encoder do not fit in {self._dtype} (or are not finite); set "
-                "run.feature_cache to off."
-            )
-        return rows
-
-    def _make_room(self, count: int, rows: Tensor) -> bool:
-        shape = rows.shape[1:]
-        if self.mode == "auto":
-            assert isinstance(self._store, DiskStore)
-            need, free = self._store.need(count, shape, self._dtype)
-            if need > _AUTO_SHARE * free:
+    def _make_room(self, count: int, shape: Sequence[int]) -> bool:
+        need = count * self._format.row_bytes(shape)
+        room, whose = self._room(need)
+        if need > room:
+            if self.mode == "auto":
                 logger.info(
-                    "feature cache auto: off, for %.1f GiB are more than half of the %.1f GiB "
-                    "free at %s",
-                    need / _GIB, free / _GIB, self._store.folder,
+                    "feature cache auto: off, for %.1f GiB are more than the %.1f GiB %s",
+                    need / GIB, max(room, 0) / GIB, whose,
                 )  # fmt: skip
                 return False
-        self._store.reserve(count, shape, self._dtype)
+            raise ResourceError(
+                f"features of {count} pictures need {need / GIB:.1f} GiB and {whose} are "
+                f"{max(room, 0) / GIB:.1f} GiB: raise run.feature_cache_gb, take "
+                "run.feature_cache_dtype=int8, or set run.feature_cache=off."
+            )
+        self._store.reserve(count, shape)
         return True
+
+    def _room(self, need: int) -> tuple[int, str]:
+        """Bytes that there are for so many more, and what they are."""
+        rooms = [(sys.maxsize, "")]
+        if isinstance(self._store, DiskStore):
+            folder = self._store.folder
+            if self.mode == "auto":
+                share = round(_AUTO_SHARE * self._store.free)
+                rooms.append((share, f"that are half of what is free at {folder}"))
+            if self._limit is not None:
+                left = evict(folder.parent, keep=folder, need=need, limit=self._limit)
+                rooms.append((left, "left by run.feature_cache_gb"))
+        elif self._limit is not None:
+            rooms.append((self._limit - self._store.bytes, "left by run.feature_cache_gb"))
+        return min(rooms)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         if not isinstance(self._store, DiskStore):
             yield
             return
-        self._store.folder.mkdir(parents=True, exist_ok=True)
-        with (self._store.folder / "lock").open("w") as lock:
-            _lock(lock)
+        with alone(self._store.folder):
+            if self._use is None:
+                self._use = mark_used(self._store.folder)
             self._store.load()
             yield
 
@@ -271,33 +305,6 @@ class FeatureCache:
         return keys
 
 
-class _Pictures(Dataset[tuple[str, Tensor | str]]):
-    """Pictures by key; one that cannot be read gives the reason instead."""
-
-    def __init__(self, todo: dict[str, str], processor: Callable[..., Tensor]) -> None:
-        self._items = list(todo.items())
-        self._processor = processor
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> tuple[str, Tensor | str]:
-        key, path = self._items[index]
-        try:
-            return key, self._processor(load_picture(path))
-        except DataError as error:
-            return key, str(error)
-
-
-def _lock(file: IO[str]) -> None:
-    """Wait until no other process holds the file's lock; it ends with the file."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, where one process at a time is the user's to see to
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
-
-
 def _name(path: str) -> str:
     return path if path == BLANK else os.path.abspath(path)  # noqa: PTH100 - for every sample
 
@@ -314,3 +321,7 @@ def _content_key(path: str) -> str:
         return BLANK
     with open(path, "rb") as file:  # noqa: PTH123
         return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main))

@@ -33,28 +33,29 @@ def cache_features(run: RunSettings, model: Any, splits: list[Split]) -> None:
         splits: Data sets to switch over; those that share an image processor share a cache, and
             streams, whose pictures are not kept, go on without one.
     Raises:
-        ConfigError: The encoder trains, so that its outputs change, or there are only streams.
+        ConfigError: The encoder trains or pictures are augmented, so that its outputs change, or
+            there are only streams. With ``auto`` nothing is kept then.
         DataError: A picture of a data set that is not to skip such cannot be read.
         ResourceError: The features do not fit.
     """
-    from minigpt4.datasets.features import FeatureCache, cache_root
+    from minigpt4.datasets.features import FeatureCache
     from minigpt4.datasets.loaders import worker_count
 
-    if any(p.requires_grad for p in model.visual_encoder.parameters()):
-        raise ConfigError(
-            "run.feature_cache keeps what a frozen encoder gives, but model.freeze_vit is False: "
-            "set run.feature_cache=off."
-        )
+    if (reason := _why_not(model, splits)) is not None:
+        if run.feature_cache != "auto":
+            raise ConfigError(
+                f"run.feature_cache keeps what a frozen encoder gives to a picture, but {reason}: "
+                "set run.feature_cache=off."
+            )
+        logger.info("feature cache auto: off, for %s", reason)
+        return
     groups: dict[str, list[Split]] = defaultdict(list)
     for each in _with_an_index(splits):
         groups[_processor(each).fingerprint()].append(each)
     model.eval()
-    for fingerprint, members in groups.items():
-        cache = FeatureCache(
-            run.feature_cache,  # type: ignore[arg-type]
-            None if run.feature_cache == "memory" else cache_root(),
-            encoder_fingerprint=model.visual_encoder.fingerprint(),
-            processor_fingerprint=fingerprint,
+    for members in groups.values():
+        cache = FeatureCache.of_run(
+            run, encoder=model.visual_encoder, processor=_processor(members[0])
         )
         report = cache.build(
             [path for each in members for path in each.records.image_paths()],
@@ -66,6 +67,20 @@ def cache_features(run: RunSettings, model: Any, splits: list[Split]) -> None:
         if report.mode != "off":
             for each in members:
                 each.records.use_features(cache)
+
+
+def _why_not(model: Any, splits: list[Split]) -> str | None:
+    """Why the encoder gives another output each time, if it does."""
+    if any(p.requires_grad for p in model.visual_encoder.parameters()):
+        return "model.freeze_vit is False"
+    augmented = [
+        each.name
+        for each in splits
+        if not each.is_stream and getattr(_processor(each), "augments", False)
+    ]
+    if augmented:
+        return f"the image processor of {', '.join(augmented)} changes pictures at random"
+    return None
 
 
 def _with_an_index(splits: list[Split]) -> list[Split]:

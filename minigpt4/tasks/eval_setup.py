@@ -238,23 +238,20 @@ def keep_features(cfg: Config, data: EvalData, model: Any, cache: FeatureCache |
     Raises:
         DataError: A picture cannot be read.
     """
-    from minigpt4.datasets.features import FeatureCache, cache_root
+    from minigpt4.datasets.features import FeatureCache
+    from minigpt4.datasets.loaders import worker_count
 
-    mode = cfg.run().feature_cache
-    if cache is None and mode == "off":
+    run = cfg.run()
+    if cache is None and run.feature_cache == "off":
         return
     if cache is None:
-        cache = FeatureCache(
-            mode,  # type: ignore[arg-type]
-            None if mode == "memory" else cache_root(),
-            encoder_fingerprint=model.visual_encoder.fingerprint(),
-            processor_fingerprint=data.vis_processor.fingerprint(),
-        )
+        cache = FeatureCache.of_run(run, encoder=model.visual_encoder, processor=data.vis_processor)
     built = cache.build(
         data.dataset.image_paths(),
         model.encode_image_features,
         data.vis_processor,
         batch_size=max(data.settings.batch_size, 32),
+        num_workers=worker_count(run.num_workers),
     )
     if built.broken:
         path, reason = next(iter(built.broken.items()))

@@ -33,6 +33,7 @@ from minigpt4.tasks.rounds import Asker, ask, asking_order, latest
 
 if TYPE_CHECKING:
     from minigpt4.common.config import Config
+    from minigpt4.common.settings import RunSettings
     from minigpt4.datasets.base import RecordDataset
     from minigpt4.datasets.features import FeatureCache
 
@@ -236,7 +237,7 @@ def _prepare(
         return _Run(asker=asker, file=PredictionFile(path, {}), saved=Saved({}), scoring=scoring)
     header = run_header(
         cfg, data, samples, plan,
-        resample=resample, cached=cached or run.feature_cache != "off", model=model,
+        resample=resample, cached=cached or _rounding(run), model=model,
     )  # fmt: skip
     time = datetime.now().astimezone().isoformat(timespec="seconds")
     file = PredictionFile(path, {**header, **scoring, "time": time})
@@ -252,6 +253,13 @@ def _prepare(
     elif answered:
         logger.info("%s continues: %d of %d answers are there", data.name, answered, len(asker.ids))
     return _Run(asker=asker, file=file, saved=saved, scoring=scoring)
+
+
+def _rounding(run: RunSettings) -> bool | str:
+    """Whether features are rounded to be kept; to what if that is not fp16."""
+    if run.feature_cache == "off":
+        return False
+    return True if run.feature_cache_dtype == "fp16" else run.feature_cache_dtype
 
 
 def evaluate_dataset(

@@ -62,7 +62,7 @@ def run_header(
     plan: AnswerPlan,
     *,
     resample: bool,
-    cached: bool,
+    cached: bool | str,
     model: Any = None,
 ) -> dict[str, Any]:
     """The first line of a file of predictions but for how they are scored.
@@ -73,7 +73,7 @@ def run_header(
         samples: Its samples, without pictures.
         plan: How answers are found.
         resample: Whether what cannot be read is sampled again.
-        cached: Whether features are kept, which rounds them.
+        cached: Whether features are kept, which rounds them; a name says how else than usual.
         model: The model, where one is given instead of the configuration's.
     Returns:
         ``identity`` names everything answers depend on; ``key`` is its hash, ``data_key`` that of

@@ -6,10 +6,10 @@ import torch
 from conftest import open_train, pixels, write_picture
 
 from minigpt4.common.errors import DataError, ResourceError
-from minigpt4.datasets import feature_store, features
+from minigpt4.datasets import feature_store
 from minigpt4.datasets.collate import collate
 from minigpt4.datasets.features import FeatureCache
-from minigpt4.datasets.pictures import BLANK
+from minigpt4.datasets.pictures import BLANK, load_picture
 
 
 class Encoder:
@@ -42,7 +42,7 @@ def test_each_picture_is_encoded_once(mode, tmp_path, pictures):
     assert report.bytes == 5 * 3 * 16 * 2
     assert report.mode == ("memory" if mode == "memory" else "disk")
     for path in pictures:
-        expected = pixels(features.load_picture(path)).reshape(3, 16).half()
+        expected = pixels(load_picture(path)).reshape(3, 16).half()
         assert torch.equal(store[path], expected)
     again = store.build(pictures, encode, pixels)
     assert (encode.seen, again.encoded, again.reused) == (5, 0, 5)
@@ -77,7 +77,7 @@ class TestDisk:
         assert second[pictures[3]].shape == (3, 16)
 
     @pytest.mark.parametrize("other", [{"encoder": "e2"}, {"processor": "p2"},
-                                       {"dtype": torch.float32}])  # fmt: skip
+                                       {"dtype": "fp32"}])  # fmt: skip
     def test_other_weights_processors_or_formats_do_not_share(self, tmp_path, pictures, other):
         cache("disk", tmp_path / "store").build(pictures, Encoder(), pixels)
         encode = Encoder()
@@ -90,7 +90,7 @@ class TestDisk:
         encode, store = Encoder(), cache("disk", tmp_path / "store")
         store.build(pictures, encode, pixels)
         assert encode.seen == 1
-        expected = pixels(features.load_picture(pictures[2])).reshape(3, 16).half()
+        expected = pixels(load_picture(pictures[2])).reshape(3, 16).half()
         assert torch.equal(store[pictures[2]], expected)
 
     def test_an_interrupted_run_goes_on(self, tmp_path, pictures):
@@ -106,7 +106,7 @@ class TestDisk:
         store.build(pictures, encode, pixels)
         assert encode.seen == 1
         for path in pictures:
-            expected = pixels(features.load_picture(path)).reshape(3, 16).half()
+            expected = pixels(load_picture(path)).reshape(3, 16).half()
             assert torch.equal(store[path], expected)
 
     def test_rows_written_after_the_last_index_are_overwritten(self, tmp_path, pictures):
@@ -116,7 +116,7 @@ class TestDisk:
             file.write(b"garbage")
         store = cache("disk", tmp_path / "store")
         store.build(pictures, Encoder(), pixels)
-        expected = pixels(features.load_picture(pictures[4])).reshape(3, 16).half()
+        expected = pixels(load_picture(pictures[4])).reshape(3, 16).half()
         assert torch.equal(store[pictures[4]], expected)
 
     def test_a_store_cut_short_is_made_anew(self, tmp_path, pictures, caplog):

@@ -123,7 +123,7 @@ def test_an_answer_does_not_depend_on_its_batch_or_on_the_cache(arguments, tmp_p
     model = load_model(cfg)
     together = evaluate(cfg, "vivqa", model=model, report=False)
     cache = FeatureCache(
-        "memory", None, encoder_fingerprint="e", processor_fingerprint="p", dtype=torch.float32
+        "memory", None, encoder_fingerprint="e", processor_fingerprint="p", dtype="fp32"
     )
     cfg.config.evaluation_datasets.vivqa.batch_size = 1
     alone = evaluate(cfg, "vivqa", model=model, cache=cache, report=False, fresh=True)
