@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 _FREE = {
     "model.ckpt", "run.resume_ckpt_path", "run.output_dir", "run.save_path", "run.num_workers",
     "run.log_freq", "run.job_name", "run.name", "run.device", "run.gpu", "run.feature_cache",
-    "run.feature_cache_gb", "run.tensorboard_log", "run.wandb_log", "run.evaluate", "run.test_splits",
+    "run.feature_cache_gb", "run.tensorboard_log", "run.wandb_log", "run.evaluate",
+    "run.test_splits",
 }  # fmt: skip
 """Keys that may change without making it another run."""
 _SHOWN = 8
