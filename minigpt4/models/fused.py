@@ -76,7 +76,9 @@ def _plain_adapter(module: nn.Module) -> str | None:
 
     if type(module) is not Linear or type(module.base_layer) is not nn.Linear:
         return None
-    if module.merged or module.disable_adapters or len(module.active_adapters) != 1:
+    if module.merged or module.disable_adapters or module.fan_in_fan_out:
+        return None
+    if len(module.active_adapters) != 1:
         return None
     name: str = module.active_adapters[0]
     if name not in module.lora_A or name in module.lora_variant:

@@ -194,15 +194,6 @@ class MiniGPTCore(nn.Module):
         embed = self.llama_model.get_input_embeddings()
         return pack(layouts, flat, embed, device=self.device)
 
-    def _splice(
-        self,
-        layouts: Sequence[Layout],
-        pictures: Sequence[Tensor | None],
-        *,
-        pad_left: bool = False,
-    ) -> Spliced:
-        return self._pack(layouts, pictures).padded(left=pad_left)
-
     def _turns(self, samples: Mapping[str, Any]) -> list[tuple[list[str], list[str]]]:
         """Each sample's prompts and answers."""
         return training_turns(

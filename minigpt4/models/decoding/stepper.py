@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from minigpt4.models.decoder import decoder_of
 from minigpt4.models.llm import accepts
 
 
@@ -132,6 +133,11 @@ class Stepper:
 
     def _forward(self, positions: Tensor, keep: int, **inputs: Tensor) -> Tensor:
         """Logits (B, keep, V) after the last positions."""
+        if "inputs_embeds" in inputs and not self._cache.get_seq_length():
+            decoder = decoder_of(self._model)
+            if decoder is not None and decoder.takes(self.length):
+                embeds = inputs["inputs_embeds"]
+                return decoder.read(embeds, self._mask, self._cache, keep).float()
         if self._takes_positions:
             inputs["position_ids"] = positions
         output = self._model(
