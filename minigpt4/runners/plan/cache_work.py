@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from minigpt4.common.errors import DataError
+from minigpt4.datasets.feature_format import row_format
 from minigpt4.datasets.schema import Batch
 from minigpt4.runners.plan.clock import timed
 
 if TYPE_CHECKING:
-    from minigpt4.datasets.features import FeatureCache
     from minigpt4.runners.setup import Setup
     from minigpt4.tasks.image_text_pretrain import Split
 
@@ -64,7 +63,7 @@ def cache_work(
     count = len(pixels.flatten(0, -4))
     pictures = {path for each in splits for path in each.records.image_paths()}
     known = _known(setup, model, splits) if setup.run.feature_cache in ("disk", "auto") else 0
-    each_bytes = features[0].numel() * torch.float16.itemsize
+    each_bytes = row_format(setup.run.feature_cache_dtype).row_bytes(features.shape[1:])
     return CacheWork(
         pictures=len(pictures),
         known=known,
@@ -76,27 +75,15 @@ def cache_work(
 
 def _known(setup: Setup, model: Any, splits: list[Split]) -> int:
     """How many pictures are in the stores on disk; nothing is written."""
-    from minigpt4.datasets.features import FeatureCache, cache_root
+    from minigpt4.datasets.features import FeatureCache
 
-    encoder = model.visual_encoder.fingerprint()
     known: set[str] = set()
     for each in splits:
-        store = FeatureCache(
-            setup.run.feature_cache,  # type: ignore[arg-type]
-            cache_root(),
-            encoder_fingerprint=encoder,
-            processor_fingerprint=each.records.vis_processor.fingerprint(),  # type: ignore[attr-defined]
+        store = FeatureCache.of_run(
+            setup.run, encoder=model.visual_encoder, processor=each.records.vis_processor
         )
-        known.update(path for path in each.records.image_paths() if _has(store, path))
+        known.update(path for path in each.records.image_paths() if path in store)
     return len(known)
-
-
-def _has(store: FeatureCache, path: str) -> bool:
-    try:
-        store[path]
-    except DataError:
-        return False
-    return True
 
 
 def as_cached(model: Any, batch: Batch) -> Batch:
