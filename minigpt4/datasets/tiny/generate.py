@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt4.common.errors import ConfigError, DataError
+from minigpt4.datasets.tiny.hands import Hands
 from minigpt4.datasets.tiny.parts import write_mvtec
 from minigpt4.datasets.tiny.pretrain import write_pretrain
 from minigpt4.datasets.tiny.vivqa import write_vivqa
@@ -54,10 +55,11 @@ def generate(
     if scale <= 0:
         raise ConfigError(f"scale is {scale}; it has to be above 0.")
     out.mkdir(parents=True, exist_ok=True)
-    return {name: _make_part(out / name, seed=seed, scale=scale) for name in parts}
+    with Hands() as hands:
+        return {name: _make_part(out / name, seed=seed, scale=scale, hands=hands) for name in parts}
 
 
-def _make_part(target: Path, *, seed: int, scale: float) -> dict[str, int]:
+def _make_part(target: Path, *, seed: int, scale: float, hands: Hands) -> dict[str, int]:
     settings = {"version": VERSION, "seed": seed, "scale": scale}
     found = _read_manifest(target)
     if found is not None and all(found.get(key) == value for key, value in settings.items()):
@@ -72,7 +74,7 @@ def _make_part(target: Path, *, seed: int, scale: float) -> dict[str, int]:
     started = time.monotonic()
     building = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".tmp", dir=target.parent))
     try:
-        counts = PARTS[target.name](building, seed=seed, scale=scale)
+        counts = PARTS[target.name](building, seed=seed, scale=scale, hands=hands)
         manifest = json.dumps({**settings, "counts": counts}, indent=1)
         (building / MANIFEST).write_text(manifest, encoding="utf-8")
         building.chmod(0o755)

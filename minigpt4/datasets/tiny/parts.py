@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from minigpt4.common.boxes import mask_to_box
-from minigpt4.common.logger import progress
 from minigpt4.datasets.tiny.defects import DEFECTS, Spot
+from minigpt4.datasets.tiny.hands import ONE, Hands
 from minigpt4.datasets.tiny.streams import SPLITS, Split, Stream, rng_for
 from minigpt4.datasets.tiny.textures import CLASSES, COIN, PART_SIDE, Part, make_part
 from minigpt4.datasets.tiny.vivqa import save_picture
@@ -131,40 +132,53 @@ def plan(count: int) -> list[tuple[str, str]]:
     return pairs
 
 
-def write_mvtec(folder: Path, *, seed: int, scale: float) -> dict[str, int]:
+def write_mvtec(folder: Path, *, seed: int, scale: float, hands: Hands = ONE) -> dict[str, int]:
     """Write pictures under ``{class}/{split}/{kind}/NNN.jpg`` and both annotation files.
 
     Args:
         folder: An existing empty folder; paths in the annotations are relative to it.
         seed: Seed of everything.
         scale: Shrinks the number of pictures.
+        hands: Who makes the pictures.
 
     Returns:
         Pictures by split, for the manifest.
     """
     counts: dict[str, int] = {}
     for split in SPLITS:
-        stream = Stream.PARTS_TRAIN if split == "train" else Stream.PARTS_TEST
         pairs = plan(max(2 * len(CLASSES), round(PARTS[split] * scale)))
         taken: dict[tuple[str, str], int] = {}
-        entries = []
-        for number, (name, defect) in enumerate(progress(pairs, desc=f"parts ({split})")):
-            picture = make_picture(rng_for(seed, stream, number), name, defect, split)
+        parts = []
+        for number, (name, defect) in enumerate(pairs):
             index = taken.get((name, defect), 0)
             taken[name, defect] = index + 1
             path = Path(name, split, defect, f"{index:03d}.jpg")
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            save_picture(picture.image, folder / path)
-            entries.append(
-                {
-                    "image_path": path.as_posix(),
-                    "class": name,
-                    "is_broken": defect != GOOD,
-                    "bbox": picture.box,
-                    "defect": defect,
-                }
-            )
+            parts.append((number, name, defect, path))
+        write = partial(_write_part, folder=folder, seed=seed, split=split)
+        boxes = hands.map(write, parts, desc=f"parts ({split})")
+        entries = [
+            {
+                "image_path": path.as_posix(),
+                "class": name,
+                "is_broken": defect != GOOD,
+                "bbox": box,
+                "defect": defect,
+            }
+            for (_, name, defect, path), box in zip(parts, boxes, strict=True)
+        ]
         text = json.dumps(entries, ensure_ascii=False, indent=1)
         (folder / ANNOTATIONS[split]).write_text(text, encoding="utf-8")
         counts[f"{split}_pictures"] = len(entries)
     return counts
+
+
+def _write_part(
+    part: tuple[int, str, str, Path], *, folder: Path, seed: int, split: Split
+) -> list[int]:
+    """Make and save a picture; its box."""
+    number, name, defect, path = part
+    stream = Stream.PARTS_TRAIN if split == "train" else Stream.PARTS_TEST
+    picture = make_picture(rng_for(seed, stream, number), name, defect, split)
+    save_picture(picture.image, folder / path)
+    return picture.box

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from minigpt4.common.logger import progress
 from minigpt4.datasets.tiny.captions import (
     Words,
     arranged_words,
@@ -29,6 +29,7 @@ from minigpt4.datasets.tiny.directed import (
     about_part,
     about_shape,
 )
+from minigpt4.datasets.tiny.hands import ONE, Hands
 from minigpt4.datasets.tiny.parts import GOOD, make_picture
 from minigpt4.datasets.tiny.scenes import (
     Wanted,
@@ -148,13 +149,25 @@ def make_told_picture(seed: int, number: int) -> Told:
     return _MIX[number * 7 % len(_MIX)](rng)
 
 
-def write_pretrain(folder: Path, *, seed: int, scale: float) -> dict[str, int]:
+def _name(number: int) -> str:
+    return f"{number:06d}.jpg"
+
+
+def _write_picture(number: int, *, images: Path, seed: int) -> Words:
+    """Make and save a picture; its words."""
+    image, words = make_told_picture(seed, number)
+    save_picture(image, images / _name(number))
+    return words
+
+
+def write_pretrain(folder: Path, *, seed: int, scale: float, hands: Hands = ONE) -> dict[str, int]:
     """Write ``images/*.jpg`` and the five JSON lists.
 
     Args:
         folder: An existing empty folder; ``image`` values are relative to its ``images``.
         seed: Seed of everything.
         scale: Shrinks the number of pictures and texts.
+        hands: Who makes the pictures.
 
     Returns:
         Entries by file, for the manifest.
@@ -163,11 +176,10 @@ def write_pretrain(folder: Path, *, seed: int, scale: float) -> dict[str, int]:
     images.mkdir()
     corpus = _Corpus()
     count = max(len(_MIX), round(PICTURES * scale))
-    for number in progress(range(count), desc="pre-training pictures"):
-        image, words = make_told_picture(seed, number)
-        name = f"{number:06d}.jpg"
-        save_picture(image, images / name)
-        corpus.add(name, words)
+    write = partial(_write_picture, images=images, seed=seed)
+    told = hands.map(write, range(count), desc="pre-training pictures")
+    for number, words in enumerate(told):
+        corpus.add(_name(number), words)
     pairs = text_pairs(
         rng_for(seed, Stream.PRETRAIN_TEXT, 0), limit=max(100, round(TEXT_PAIRS * scale))
     )

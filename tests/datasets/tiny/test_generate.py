@@ -16,6 +16,7 @@ from PIL import Image
 from minigpt4.common.boxes import parse_boxes
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.datasets.tiny import generate as module
+from minigpt4.datasets.tiny import hands
 from minigpt4.datasets.tiny.generate import generate
 
 SCALE = 0.05
@@ -165,7 +166,7 @@ def test_same_seed_gives_same_bytes(data: Path, tmp_path: Path) -> None:
 def test_failure_leaves_the_old_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate(tmp_path, scale=0.01, parts=("mvtec",))
 
-    def breaks(folder: Path, *, seed: int, scale: float) -> dict[str, int]:
+    def breaks(folder: Path, **_: object) -> dict[str, int]:
         (folder / "half").touch()
         raise OSError("disk full")
 
@@ -197,3 +198,27 @@ def test_pictures_have_the_documented_sizes(data: Path) -> None:
         with Image.open(data / "vivqa/images" / f"{int(row['img_id']):012d}.jpg") as image:
             sizes.add((row["source"], image.size))
     assert sizes == {("easy_vqa", (64, 64)), ("scene", (192, 192))}
+
+
+def test_several_processes_make_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hands, "_FEW", 8)
+    for name, count in (("one", 1), ("three", 3)):
+        (tmp_path / name).mkdir()
+        with hands.Hands(count) as some:
+            for part, write in module.PARTS.items():
+                (tmp_path / name / part).mkdir()
+                write(tmp_path / name / part, seed=0, scale=0.01, hands=some)
+            assert (some._pool is not None) == (count > 1)
+    one = {p.relative_to(tmp_path / "one"): p for p in (tmp_path / "one").rglob("*.*")}
+    three = {p.relative_to(tmp_path / "three"): p for p in (tmp_path / "three").rglob("*.*")}
+    assert len(one) > 100
+    assert one.keys() == three.keys()
+    assert all(one[name].read_bytes() == three[name].read_bytes() for name in one)
+
+
+def test_a_mistake_in_another_process_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hands, "_FEW", 1)
+    with hands.Hands(2) as some, pytest.raises(ValueError, match="invalid literal"):
+        some.map(int, ["1", "2", "x"], desc="")
