@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from minigpt4.models.fused import linear, rms_norm, rotate
+from minigpt4.models.fused import gated, linear, rms_norm, rotate
 from minigpt4.models.segments import Segments
 
 FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
@@ -159,8 +159,10 @@ def _layer(
 
     mlp = layer.mlp
     inner = _narrow(_norm(layer.post_attention_layernorm, states))
-    gated = mlp.act_fn(linear(mlp.gate_proj, inner)) * linear(mlp.up_proj, inner)
-    return states + linear(mlp.down_proj, gated)
+    gate, up = linear(mlp.gate_proj, inner), linear(mlp.up_proj, inner)
+    is_silu = attention.config.hidden_act in ("silu", "swish")
+    inner = gated(gate, up) if is_silu else mlp.act_fn(gate) * up
+    return states + linear(mlp.down_proj, inner)
 
 
 def _heads(projection: nn.Module, states: Tensor, width: int) -> Tensor:

@@ -39,6 +39,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return result
 
 
+def gated(gate: Tensor, up: Tensor) -> Tensor:
+    """``silu(gate) * up``, keeping for the gradient the two alone; all (T, D)."""
+    result: Tensor = _Gated.apply(gate, up)
+    return result
+
+
 def linear(module: nn.Module, x: Tensor) -> Tensor:
     """``module(x)``; where it is a plain LoRA layer, its terms are added within the products.
 
@@ -131,6 +137,20 @@ class _Rotate(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         cos, sin = ctx.saved_tensors
         return _turn(gradients[0], cos, sin, -1), None, None  # a rotation's inverse
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gate, up = ctx.saved_tensors
+        for_gate = torch.ops.aten.silu_backward(gradients[0] * up, gate)
+        return for_gate, F.silu(gate).mul_(gradients[0])
 
 
 class _LoraLinear(torch.autograd.Function):

@@ -25,6 +25,7 @@ CONFIGS = {
     "llama, stretched positions": lambda: transformers.LlamaConfig(
         **SMALL, rope_parameters={"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}
     ),
+    "llama, another activation": lambda: transformers.LlamaConfig(**SMALL, hidden_act="gelu"),
     "grouped queries, window": lambda: transformers.MistralConfig(
         **SMALL, num_key_value_heads=2, sliding_window=20
     ),

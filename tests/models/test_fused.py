@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from minigpt4.models.fused import _LoraLinear, rms_norm, rotate
+from minigpt4.models.fused import _LoraLinear, gated, rms_norm, rotate
 from minigpt4.models.loss import answer_losses, token_losses
 from minigpt4.models.segments import Segments
 
@@ -40,6 +40,12 @@ def test_rotation():
     expected, _ = apply_rotary_pos_emb(x[None], x[None], cos[None], sin[None], unsqueeze_dim=2)
     torch.testing.assert_close(rotate(x, cos[:, None], sin[:, None]), expected[0])
     assert gradcheck(lambda y: rotate(y, cos[:, None], sin[:, None]), (x,))
+
+
+def test_gated():
+    gate, up = drawn(3, 5), drawn(3, 5, seed=1)
+    torch.testing.assert_close(gated(gate, up), torch.nn.functional.silu(gate) * up)
+    assert gradcheck(gated, (gate, up))
 
 
 @pytest.mark.parametrize("bias", [None, drawn(3, seed=4).detach()])
