@@ -79,7 +79,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         precision = max(rates, key=lambda name: rates[name])
     figures: dict[str, Any] = {
         "command": " ".join(["python", *sys.argv]),
-        "machine": f"{_processor()}, {args.threads} threads",
+        "machine": f"{_processor()}, {args.threads} thread(s)",
         "torch": torch.__version__,
         "sizes": args.sizes,
         "precision": precision,

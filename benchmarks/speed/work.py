@@ -26,7 +26,9 @@ def encode_flops(sizes: Sizes, batch: int) -> float:
 
 
 def language_flops(sizes: Sizes, batch: int, *, length: int, outputs: int) -> float:
-    """Operations of the language model's forward pass with LoRA.
+    """Operations of the language model's forward pass with LoRA that its outputs depend on.
+
+    In the last layer these are keys and values of every position, and the rest at outputs alone.
 
     Args:
         sizes: The model's.
@@ -35,11 +37,20 @@ def language_flops(sizes: Sizes, batch: int, *, length: int, outputs: int) -> fl
         outputs: Positions whose logits are wanted.
     """
     hidden = sizes.hidden
-    layer = 2 * length * (4 * hidden * hidden + 3 * hidden * sizes.intermediate)
-    lora = 2 * length * 2 * (2 * hidden * sizes.lora_r)
-    attention = 4 * length * length * hidden / 2  # causal: half of the square
+    keys_values = 2 * (2 * hidden * hidden + 2 * hidden * sizes.lora_r)
+    others = keys_values + 2 * 3 * hidden * sizes.intermediate
+    layer = length * (keys_values + others)
+    last = length * keys_values + outputs * others
     head = 2 * outputs * hidden * sizes.vocabulary
-    return batch * (sizes.layers * (layer + lora + attention) + head)
+    return batch * (
+        (sizes.layers - 1) * layer + last + attention_flops(sizes, length, outputs) + head
+    )
+
+
+def attention_flops(sizes: Sizes, length: int, outputs: int) -> float:
+    """Operations of attention's forward pass on one sequence."""
+    causal = 4 * length * length * sizes.hidden / 2  # half of the square
+    return (sizes.layers - 1) * causal + 4 * outputs * length * sizes.hidden
 
 
 def projection_flops(sizes: Sizes, batch: int) -> float:
@@ -54,9 +65,10 @@ def train_flops(sizes: Sizes, batch: int, *, cached: bool) -> float:
     forward pass does, and once more for the weights of LoRA and of the projection.
     """
     language = language_flops(sizes, batch, length=sizes.length, outputs=sizes.answer)
-    lora = batch * sizes.layers * 2 * sizes.length * 2 * 2 * sizes.hidden * sizes.lora_r
+    positions = (2 * sizes.layers - 1) * sizes.length + sizes.answer  # of q and v in all layers
+    lora = batch * positions * 2 * 2 * sizes.hidden * sizes.lora_r
     # Attention's backward pass multiplies twice as much as its forward pass.
-    attention = batch * sizes.layers * 2 * sizes.length**2 * sizes.hidden
+    attention = batch * attention_flops(sizes, sizes.length, sizes.answer)
     projection = 2 * projection_flops(sizes, batch)  # forward and weights
     total = 2 * language + lora + attention + projection
     return total if cached else total + encode_flops(sizes, batch)
