@@ -5,7 +5,7 @@ of key and of value, H heads and MLP width F:
 
 * two norms: their input in fp32, 4 D each (in fp32 this is the residual stream itself);
 * attention: query, key, value and its output, c (Q + 2 V + Q), and its log-sum 4 H;
-* MLP: gate, its activation and up, 3 m F;
+* MLP: gate and up, 2 m F, and in transformers' own pass gate's activation, m F more;
 * each frozen matrix: nothing, as only its own gradient would need its input; but bitsandbytes'
   8 bit product keeps its input, r inputs (query, key and value share theirs, as gate and up do);
 * each matrix with LoRA of rank k: what A reads, l inputs, what B reads, l k, and with dropout the
@@ -72,7 +72,7 @@ def layer_bytes(sizes: LanguageSizes, settings: ModelSettings, widths: Widths) -
     """Bytes that one layer keeps of one position, without checkpointing."""
     norms = 2 * FP32 * sizes.hidden
     attention = widths.compute * 2 * (sizes.query_width + sizes.value_width) + FP32 * sizes.heads
-    mlp = 3 * widths.mlp * sizes.intermediate
+    mlp = (2 if sizes.own_pass else 3) * widths.mlp * sizes.intermediate
     lora = sum(_lora_bytes(each, settings, widths) for each in _in_layers(sizes, settings))
     lora -= _shared_lora(sizes, settings, widths)
     return norms + attention + mlp + lora / sizes.layers + _inputs(sizes, settings, widths)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from minigpt4.common.settings import ModelSettings
+from minigpt4.models.decoder import decoder_of
 from minigpt4.models.hub import Source, explain, hub_token, locate
 from minigpt4.models.projector import merged_tokens
 from minigpt4.models.vision import build_vision
@@ -48,6 +49,7 @@ class LanguageSizes:
         head: The output layer.
         other: Parameters that are neither: embeddings (which a tied output layer shares) and norms.
         tied: Whether the output layer is the embedding.
+        own_pass: Whether training runs it by ``models.decoder``, not by transformers.
     """
 
     name: str
@@ -62,6 +64,7 @@ class LanguageSizes:
     head: Linear
     other: int
     tied: bool
+    own_pass: bool
 
     @property
     def parameters(self) -> int:
@@ -206,6 +209,7 @@ def _language_sizes(model: Any, name: str) -> LanguageSizes:
         head=_linear("lm_head", head),
         other=every - inside - (0 if tied else head.weight.numel()),
         tied=tied,
+        own_pass=decoder_of(model) is not None,
     )
 
 

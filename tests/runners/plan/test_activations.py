@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ EVERY = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_p
 
 
 def estimated(settings: ModelSettings, machine: Machine, length: int) -> float:
-    sizes, kinds = language_sizes(settings), widths(settings, machine)
+    """Of transformers' pass; the own one, which keeps less, is measured with the whole step."""
+    sizes = dataclasses.replace(language_sizes(settings), own_pass=False)
+    kinds = widths(settings, machine)
     count = BATCH * length
     layer = count * activations.layer_bytes(sizes, settings, kinds)
     copies = activations.copied_weights(sizes, kinds)
