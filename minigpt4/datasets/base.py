@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -19,18 +18,15 @@ from minigpt4.conversation.prompts import image_instruction
 from minigpt4.datasets.filters import table_where
 from minigpt4.datasets.nested import add_nested
 from minigpt4.datasets.opening import (
-    Further,
-    PictureNames,
-    look_for,
     require_columns,
     row_mistakes,
-    rows_with_pictures,
     share_of_rows,
     usable_rows,
 )
-from minigpt4.datasets.patterns import fill, pattern_columns
+from minigpt4.datasets.patterns import fill
 from minigpt4.datasets.pictures import BLANK, BrokenPictureError, load_picture
 from minigpt4.datasets.readers import read_table
+from minigpt4.datasets.row_pictures import RowPictures
 from minigpt4.datasets.schema import Sample, Turn
 from minigpt4.datasets.spec import make_spec
 from minigpt4.datasets.table import Table
@@ -97,12 +93,9 @@ class RecordDataset(Dataset[Sample]):
         self.spec = make_spec(build_info, self._defaults(build_info), name=self.name, split=split)
         self.vis_processor = vis_processor
         self._text_processor = text_processor
-        self._blank = blank
         self._features: FeatureCache | None = None
         self._table = self._read(self.spec.ann_path, split)
-        self._repeated = False
-        self._further: list[Further] = []
-        self._name_only = self.spec.image_name_only
+        self._pictures = RowPictures(self.spec, self._table, blank=blank)
         self._rows = self._open(split, limit)
 
     @classmethod
@@ -132,15 +125,7 @@ class RecordDataset(Dataset[Sample]):
 
     def image_paths(self) -> list[str]:
         """Every picture once, in the order of first use."""
-        if self.spec.image is None:
-            return []
-        if self._blank:
-            return [BLANK]
-        pictures = PictureNames(self._table, self.spec.image_columns, self._picture_name)
-        paths = [self._folder.path(name) for name in pictures.of(self._rows)]
-        for further in self._further:
-            paths += [further.folder.path(name) for name in further.pictures.of(self._rows)]
-        return list(dict.fromkeys(paths)) if self._further else paths
+        return self._pictures.every(self._rows)
 
     def described(self, ann_path: str | None = None) -> Iterator[Sample]:
         """The samples in order, without their pictures.
@@ -170,7 +155,7 @@ class RecordDataset(Dataset[Sample]):
 
     def picture_path(self, picture: str | Mapping[str, Any]) -> str:
         """Full path of a picture, by its ``Sample.picture`` or by its row."""
-        return self._folder.path(picture) if isinstance(picture, str) else self._path(picture)
+        return self._pictures.path(picture)
 
     def use_features(self, cache: FeatureCache | None) -> None:
         """Give ``Sample.features`` from a cache instead of reading pictures; None undoes it."""
@@ -233,7 +218,7 @@ class RecordDataset(Dataset[Sample]):
     def _instruction(self, row: Mapping[str, Any], rng: random.Random | None) -> str:
         """The prompt behind the slots of the sample's pictures; by itself where there are none."""
         prompt = self._prompt(row, rng)
-        count = self.spec.pictures
+        count = self._pictures.count
         return image_instruction(prompt, pictures=count) if count else prompt
 
     def _sample(self, draw: Draw) -> Sample:
@@ -241,10 +226,10 @@ class RecordDataset(Dataset[Sample]):
         row = self._table.row(number)
         rng = random.Random(f"{self.seed}/{draw.row}/{draw.salt}") if self.training else None
         sample = self._describe(row, number, rng=rng)
-        if self.spec.image is None:
+        paths = self._pictures.paths(row)
+        if not paths:
             return sample
-        paths = [BLANK] * self.spec.pictures if self._blank else self._paths(row, number)
-        sample.image_path = None if self._blank else paths[0]
+        sample.image_path = paths[0] if paths[0] != BLANK else None
         try:
             if self._features is not None:
                 sample.features = _joined([self._features[path] for path in paths])
@@ -269,21 +254,9 @@ class RecordDataset(Dataset[Sample]):
         return Sample(
             id=self._id(row, number),
             turns=self._turns(self._clean(dict(row)), rng),
-            picture=self._picture_name(row) if self.spec.image is not None else "",
+            picture=self._pictures.name(row),
             meta=self._meta(row),
         )
-
-    def _picture_name(self, row: Mapping[str, Any], pattern: str | None = None) -> str:
-        """The name of the row's first picture, or of the one that a pattern gives."""
-        name = fill(pattern if pattern is not None else self.spec.image or "", row)
-        return name.rpartition("/")[2] if self._name_only else name
-
-    def _path(self, row: Mapping[str, Any]) -> str:
-        return self._folder.path(self._picture_name(row))
-
-    def _paths(self, row: Mapping[str, Any], number: int) -> list[str]:
-        """Every picture of a row."""
-        return [self._path(row), *(each.path(number) for each in self._further)]
 
     def _read(self, paths: Sequence[str], split: str) -> Table:
         table = read_table(
@@ -317,71 +290,21 @@ class RecordDataset(Dataset[Sample]):
             checked=self._checked_columns(),
             mistake=self._row_mistake,
         )
-        pictures = self._name_pictures(mistakes)
+        names = self._pictures.names()
+        mistakes = {**self._pictures.unnamed(names), **mistakes}
         rows = usable_rows(
             self._table, mistakes, name=self.name, spec=self.spec, training=self.training
         )
         if self.spec.val_share and split in ("train", "val"):
             below = self.spec.val_share
-            held_out = pictures.share(rows, below) if pictures else share_of_rows(rows, below)
+            held_out = names[0].share(rows, below) if names else share_of_rows(rows, below)
             rows = rows[held_out if split == "val" else ~held_out]
-        rows = rows[:limit]
-        if pictures is not None:
-            rows = self._find_pictures(rows, pictures)
-            rows = self._find_further(rows)
+        rows = self._pictures.look_for(rows[:limit], names, name=self.name, training=self.training)
         if not len(rows):
             raise DataError(
                 f"{self.name}: no sample of {', '.join(self.spec.ann_path)} is left for split "
                 f"{split!r}."
             )
-        return rows
-
-    def _name_pictures(self, mistakes: dict[int, str]) -> PictureNames | None:
-        """The rows' first pictures, None for text only; adds to the mistakes."""
-        if self.spec.image is None:
-            return None
-        first, *further = (
-            PictureNames(
-                self._table, pattern_columns(pattern), partial(self._picture_name, pattern=pattern)
-            )
-            for pattern in (self.spec.image, *self.spec.more_images)
-        )
-        for pictures, pattern in zip(
-            (first, *further), (self.spec.image, *self.spec.more_images), strict=True
-        ):
-            for row in np.flatnonzero(pictures.codes < 0).tolist():
-                columns = pattern_columns(pattern)
-                values = ", ".join(f"{c}={self._table.value(row, c)!r}" for c in columns)
-                mistakes.setdefault(row, f"no picture name can be made of {values}")
-        self._repeated = len(first.names) < len(self._table)
-        self._further = [Further(pictures) for pictures in further]
-        return first
-
-    def _find_pictures(self, rows: np.ndarray, pictures: PictureNames) -> np.ndarray:
-        found = look_for(rows, pictures, self.spec)
-        if found.missing and self._name_only:
-            # Perhaps the folders that the annotations name (train2014/x.jpg) are there as well.
-            self._name_only = False
-            whole = PictureNames(self._table, self.spec.image_columns, self._picture_name)
-            other = look_for(rows, whole, self.spec)
-            self._name_only = bool(other.missing)
-            if not other.missing:
-                found = other
-        self._folder = found.folder
-        if self._blank:
-            return rows
-        return rows_with_pictures(
-            rows, pictures, found, self.spec, name=self.name, training=self.training
-        )
-
-    def _find_further(self, rows: np.ndarray) -> np.ndarray:
-        for each in self._further:
-            found = look_for(rows, each.pictures, self.spec)
-            each.folder = found.folder
-            if not self._blank:
-                rows = rows_with_pictures(
-                    rows, each.pictures, found, self.spec, name=self.name, training=self.training
-                )
         return rows
 
 

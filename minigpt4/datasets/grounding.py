@@ -102,7 +102,7 @@ class GroundingDataset(RecordDataset):
 
     def _prepared(self, row: dict[str, Any]) -> dict[str, Any]:
         if in_pixels(self.spec.box_form) and not self._sized:
-            row["width"], row["height"] = picture_size(self._path(row))
+            row["width"], row["height"] = picture_size(self.picture_path(row))
         return row
 
     @cached_property
@@ -141,8 +141,8 @@ class GroundingDataset(RecordDataset):
 
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
         meta = {name: value for name, value in row.items() if value is not None}
-        if self.spec.image is not None:
-            meta.setdefault("image_path", self._picture_name(row))
+        if self._pictures.count:
+            meta.setdefault("image_path", self._pictures.name(row))
         if "is_broken" in meta:
             meta["is_broken"] = str(meta["is_broken"]).lower() in ("true", "1")
         if is_converted(self.spec.box_form):
@@ -153,8 +153,8 @@ class GroundingDataset(RecordDataset):
         return meta
 
     def _id(self, row: Mapping[str, Any], number: int) -> str:
-        name = self._picture_name(row) if self.spec.image is not None else ""
-        return f"{number}-{name}" if self._repeated or not name else name
+        name = self._pictures.name(row)
+        return f"{number}-{name}" if self._pictures.repeated or not name else name
 
     def _checked_columns(self) -> Sequence[str]:
         sizes = ("width", "height") if in_pixels(self.spec.box_form) else ()

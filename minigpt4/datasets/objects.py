@@ -169,7 +169,7 @@ class ObjectDataset(GroundingDataset):
         given = {name: value for name, value in row.items() if name not in BOX_COLUMNS}
         return {
             **{name: value for name, value in given.items() if value is not None},
-            "image_path": self._picture_name(row) if self.spec.image is not None else "",
+            "image_path": self._pictures.name(row),
             "boxes": [list(each.box) for each in found],
             "classes": [each.name for each in found],
             "asked": [_nfc(row["class"])] if row.get("class") is not None else list(self.names),
@@ -189,7 +189,7 @@ class ObjectDataset(GroundingDataset):
         from minigpt4.datasets.pictures import picture_size
 
         if self._form.startswith("pixels_") and not self._sized:
-            row["width"], row["height"] = picture_size(self._path(row))
+            row["width"], row["height"] = picture_size(self.picture_path(row))
         return row
 
     def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
