@@ -161,7 +161,8 @@ class Checker:
             if item.name in raw:
                 here = (*path, item.name)
                 try:
-                    result[item.name] = _coerce(raw.pop(item.name), hints[item.name], item)
+                    value = _as_written(raw.pop(item.name), CHOICES.get(cls, {}).get(item.name))
+                    result[item.name] = _coerce(value, hints[item.name], item)
                     self._limits(cls, item.name, result[item.name], here)
                     continue
                 except _ValueTypeError as error:
@@ -204,6 +205,14 @@ class Checker:
         for words, names in RANGES.get(cls, {}).items():
             if name in names and not _HOLDS[words](value):
                 self.wrong(path, f"must be {words}, not {value!r}")
+
+
+def _as_written(value: Any, choices: tuple[str, ...] | None) -> Any:
+    """The choice that was meant where YAML reads a bare ``off`` as False, or ``on`` as True."""
+    if choices is None or not isinstance(value, bool):
+        return value
+    words = _YES if value else _NO
+    return next((word for word in words if word in choices), str(value))
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:

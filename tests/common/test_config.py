@@ -266,6 +266,15 @@ def test_booleans_also_in_quotes(write, text, value):
     assert load(write(f"run:\n  amp: {text}\n")).run().amp is value
 
 
+@pytest.mark.parametrize("text", ["off", "Off", "no", "false", '"off"'])
+def test_a_choice_that_yaml_reads_as_a_truth_is_understood(write, text):
+    assert load(write(f"run:\n  feature_cache: {text}\n")).run().feature_cache == "off"
+    assert load(write(MINIMAL), f"run.feature_cache={text}").run().feature_cache == "off"
+    message = mistakes_of(write("run:\n  feature_cache: on\n  mixing: off\n"))
+    assert "'True' is not one of off, memory, disk, auto" in message
+    assert "'False' is not one of samples, steps" in message
+
+
 def test_texts_and_lists_are_lenient_where_the_meaning_is_clear(write):
     path = write(
         "run:\n  job_name: 2024\n  train_splits: train\n  valid_splits:\n  name: 2024-05-06\n"
