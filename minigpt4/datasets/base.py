@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -213,7 +214,8 @@ class RecordDataset(Dataset[Sample]):
 
     def _prompt(self, row: Mapping[str, Any], rng: random.Random | None) -> str:
         pattern = rng.choice(self.spec.prompts) if rng else self.spec.evaluation_prompt
-        return fill(pattern, row)
+        # Whoever asks later types composed letters, which have other tokens than decomposed ones.
+        return unicodedata.normalize("NFC", fill(pattern, row))
 
     def _instruction(self, row: Mapping[str, Any], rng: random.Random | None) -> str:
         """The prompt behind the slots of the sample's pictures; by itself where there are none."""

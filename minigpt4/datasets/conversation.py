@@ -47,7 +47,7 @@ class ConversationDataset(RecordDataset):
         return turns
 
     def _question(self, text: str) -> str:
-        text = text.replace(_PLACEHOLDER, "").strip()
+        text = unicodedata.normalize("NFC", text.replace(_PLACEHOLDER, "")).strip()
         if self._has_turns() and self._text_processor and "instruction" in self.spec.process:
             text = self._text_processor(text)
         return text

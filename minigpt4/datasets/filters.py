@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minigpt4.common.errors import DataError
+from minigpt4.common.text import normalize
 from minigpt4.datasets.table import Table
 
 logger = logging.getLogger(__name__)
@@ -89,4 +90,4 @@ def _passes(value: Any, wanted: Any) -> bool:
 
 def _same(value: Any, other: Any) -> bool:
     # CSV knows numbers and truth as text only.
-    return bool(value == other) or str(value).lower() == str(other).lower()
+    return bool(value == other) or normalize(str(value)) == normalize(str(other))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from PIL import Image
 
@@ -18,6 +20,7 @@ logger = logging.getLogger(__name__)
 BLANK = "<blank>"
 """Stands for a plain grey picture wherever a picture's path is expected."""
 _BLANK_SIZE = 64
+_FORMS: tuple[Literal["NFC", "NFD"] | None, ...] = (None, "NFC", "NFD")
 
 
 class BrokenPictureError(DataError):
@@ -26,15 +29,25 @@ class BrokenPictureError(DataError):
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """A folder, and how many leading parts of an annotation's path to leave out below it."""
+    """A folder, and how the files in it are called by what annotations call them.
+
+    Attributes:
+        root: The folder.
+        strip: How many leading parts of an annotation's path to leave out.
+        form: Unicode form of the files' names where it is not that of the annotations: an archive
+            made on a Mac holds decomposed letters.
+    """
 
     root: str
     strip: int = 0
+    form: Literal["NFC", "NFD"] | None = None
 
     def path(self, name: str) -> str:
         """Full path of a picture that annotations call ``name``."""
         if self.strip:
             name = "/".join(PurePosixPath(name).parts[self.strip :])
+        if self.form:
+            name = unicodedata.normalize(self.form, name)
         return os.path.join(self.root, name)  # noqa: PTH118 - called for every sample
 
 
@@ -66,8 +79,8 @@ def locate(names: Sequence[str], roots: Sequence[str]) -> tuple[PictureFolder, l
     """Decide once for a whole data set where its pictures are.
 
     Each root is tried with the paths as annotated, then without their first part (annotations that
-    were written one folder higher). The first way that finds every picture wins, else the one that
-    finds most.
+    were written one folder higher), each in the Unicode form of the annotations, then composed and
+    decomposed. The first way that finds every picture wins, else the one that finds most.
 
     Args:
         names: Paths as the annotations write them, without repetition.
@@ -76,16 +89,13 @@ def locate(names: Sequence[str], roots: Sequence[str]) -> tuple[PictureFolder, l
     Returns:
         The folder and the names that are missing from it.
     """
+    forms = (None,) if all(map(str.isascii, names)) else _FORMS
     best: tuple[PictureFolder, list[str]] | None = None
-    for strip in (0, 1):
-        for root in roots:
-            folder = PictureFolder(root, strip)
-            missing = _missing(names, folder)
-            if best is None or len(missing) < len(best[1]):
-                best = (folder, missing)
-            if not missing:
-                break
-        if best and not best[1]:
+    for folder in (PictureFolder(r, s, f) for s in (0, 1) for f in forms for r in roots):
+        missing = _missing(names, folder)
+        if best is None or len(missing) < len(best[1]):
+            best = (folder, missing)
+        if not missing:
             break
     if best is None:
         raise ValueError("no folder to look for pictures in")

@@ -67,7 +67,7 @@ class Reader:
 
 READERS: dict[str, Reader] = {
     "csv": Reader(code="delimited:read_csv"),
-    "tsv": Reader(code="delimited:read_tsv"),
+    "tsv": Reader(code="delimited:read_csv"),
     "json": Reader(code="json_lists:read_json"),
     "jsonl": Reader(code="json_lists:read_jsonl"),
     "questions": Reader(
@@ -112,6 +112,8 @@ READERS: dict[str, Reader] = {
     ),
 }
 """Formats by the name that ``build_info.reader`` gives; a file's ending is a name too."""
+
+_SPREADSHEETS = ("xlsx", "xls", "ods")
 
 
 def read_table(
@@ -175,12 +177,20 @@ def _reader(path: str, name: str) -> Reader:
         "name": True,
     }[takes]
     if not there and not (name == "auto" and file.is_dir()):
+        if takes == "file" and file.is_dir():
+            raise DataError(
+                f"{path} is a folder, but the reader {name!r} takes a file: name the one in it."
+            )
         what = "folder" if takes == "folder" else "file"
         raise DataError(
             f"there is no annotation {what} {path}; see data/README.md for where it comes from, "
             "or set its path (build_info.ann_path, eval_file_path)."
         )
     wanted = file.suffix.lstrip(".").lower() if name == "auto" else name
+    if wanted in _SPREADSHEETS:
+        raise ConfigError(
+            f"{path} is a spreadsheet, which is not read: save it as CSV UTF-8 and name that file."
+        )
     if wanted not in READERS:
         raise ConfigError(
             f"there is no reader {wanted!r} for {path}; set build_info.reader to one of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -16,6 +17,11 @@ from minigpt4.datasets.readers import READERS
 _OLD_KEYS = (
     "annotations", "images", "storage", "data_dir", "url", "md5", "val_ann_path", "test_ann_path",
 )  # fmt: skip
+# Keys that hold paths, whose bytes count.
+_PATHS = {
+    "ann_path", "image_path", "annotations", "images", "val_ann_path", "test_ann_path", "storage",
+    "reader_options",
+}  # fmt: skip
 # Options of readers that older files have beside the other keys.
 _OLD_READER_OPTIONS = ("dataset", "splitBy")
 
@@ -130,6 +136,7 @@ def make_spec(
         ConfigError: Lists every unknown key and wrong value at once.
     """
     known = {field.name for field in fields(RecordSpec)}
+    build_info = {k: v if k in _PATHS else _composed(v) for k, v in build_info.items()}
     mistakes = []
     for key in build_info:
         if key not in (*known, *_OLD_KEYS, *_OLD_READER_OPTIONS):
@@ -200,6 +207,15 @@ def annotation_paths(build_info: Mapping[str, Any], split: str) -> tuple[str, ..
 def _storage(entry: Any) -> str | None:
     found = entry.get("storage") if isinstance(entry, Mapping) else entry
     return str(found) if found else None
+
+
+def _composed(value: Any) -> Any:
+    """The same with all text in Unicode form NFC, as tables name their columns."""
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
+    if isinstance(value, Mapping):
+        return {_composed(key): _composed(each) for key, each in value.items()}
+    return [_composed(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _strings(value: Any) -> tuple[str, ...]:

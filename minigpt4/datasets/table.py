@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import operator
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ class Table:
     """Rows of an annotation file, read by index as plain dicts.
 
     Args:
-        columns: Equally long columns by name.
+        columns: Equally long columns by name; names are kept in Unicode form NFC.
         sources: Files the rows came from and how many of each.
         classes: Names that the files list as their classes, whether rows have them or not.
     """
@@ -61,7 +62,9 @@ class Table:
         self.classes = tuple(classes)
         self.picture_root: str | None = None
         """Folder of the pictures where the format knows it; what an entry says goes first."""
-        self._columns = dict(columns)
+        self._columns = {
+            unicodedata.normalize("NFC", name): column for name, column in columns.items()
+        }
         self._sources = list(sources)
         self._length = sum(count for _, count in sources)
         self._numbers: np.ndarray | None = None

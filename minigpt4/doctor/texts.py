@@ -120,7 +120,7 @@ class TextCheck:
         found = [
             Finding(
                 code=code,
-                severity=self._patient.severity("warning"),
+                severity=self._patient.severity("note" if code == "decomposed" else "warning"),
                 dataset=self._patient.label,
                 summary=f"{some(len(places), *_SAID[code][0])}.",
                 remedy=_SAID[code][1],
@@ -169,8 +169,8 @@ _SAID = {
     "decomposed": (
         ("row has letters and marks as separate characters",
          "rows have letters and marks as separate characters"),
-        "Write the file in Unicode form NFC: questions are used as they are, and the same word in "
-        "another form has other tokens.",
+        "Training and evaluation compose them; write the file in Unicode form NFC where other "
+        "tools read it too, for which the same word in another form is another word.",
     ),
 }  # fmt: skip
 

@@ -1,8 +1,10 @@
 """Tables of the user's own: parquet files and data sets of the hub's library."""
 
+import csv
 import datetime
 import io
 import re
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +35,23 @@ def png(seed):
 
 
 QUESTIONS = [("màu gì", "đỏ"), ("mấy con", "hai"), ("cái gì", "xe")]
+
+
+@pytest.mark.parametrize("files", ["NFC", "NFD"])
+def test_a_spreadsheets_csv_with_decomposed_letters(tmp_path, files):
+    rows = [["tệp", "câu hỏi", "trả lời"], ["ảnh 1.png", '"gì;"\nở đâu', "đỏ"]]
+    with (tmp_path / "x.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        for row in rows:
+            csv.writer(file, delimiter=";").writerow([normalize("NFD", cell) for cell in row])
+    write_picture(tmp_path / "images" / normalize(files, "ảnh 1.png"), 1)
+    dataset = open_train(
+        "mine", tmp_path / "x.csv", tmp_path / "images", kind="vqa", image="{tệp}",
+        fields={"question": "câu hỏi", "answer": "trả lời"}, prompts=["[vqa] {câu hỏi}"],
+        process=[],
+    )  # fmt: skip
+    (turn,) = dataset[0].turns
+    assert turn.instruction.endswith('[vqa] "gì;"\nở đâu ')
+    assert turn.answer == "đỏ"
 
 
 class TestParquet:

@@ -66,6 +66,7 @@ def test_a_list_below_a_key_is_found(tmp_path):
         ("a.json", b"[3]", "row 0 is not a mapping"),
         ("a.jsonl", b'{"a":1}\n{', "line 2"),
         ("a.csv", b"a,b\n1,2\n1,2,3\n", "row 1 has 3 values"),
+        ("a.csv", b"a,b,a\n1,2,3\n", "2 columns 'a'"),
         ("a.csv", "a\nmàu".encode("utf-16"), "UTF-8"),
     ],
 )
@@ -80,6 +81,11 @@ def test_a_broken_file_is_named(tmp_path, name, content, message):
 def test_a_missing_file_and_an_unknown_format_are_named(tmp_path):
     with pytest.raises(DataError, match=r"no annotation file .*gone\.csv"):
         read_table([str(tmp_path / "gone.csv")])
+    with pytest.raises(DataError, match="is a folder"):
+        read_table([str(tmp_path)], reader="csv")
+    (tmp_path / "a.xlsx").touch()
+    with pytest.raises(ConfigError, match="save it as CSV"):
+        read_table([str(tmp_path / "a.xlsx")])
     (tmp_path / "a.xyz").touch()
     with pytest.raises(ConfigError, match="no reader 'xyz'"):
         read_table([str(tmp_path / "a.xyz")])

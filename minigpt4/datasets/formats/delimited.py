@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minigpt4.common.errors import DataError
@@ -14,19 +15,45 @@ from minigpt4.datasets.table import Table
 
 _CHUNK = 8192
 """Rows that are Python objects at once."""
+_SEPARATORS = ",;\t"
 
 
-def read_csv(path: Path, options: ReaderOptions, *, delimiter: str = ",") -> Table:
-    """A file whose first line names the columns; all values are text."""
+def read_csv(path: Path, options: ReaderOptions) -> Table:
+    """A file whose first line names the columns; all values are text.
+
+    Values are separated by what separates the names: commas, semicolons (as spreadsheets write
+    them where the comma is the decimal sign) or tabs.
+
+    Raises:
+        DataError: Two columns have one name, or a row has more or fewer values than there are
+            columns.
+    """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, delimiter=delimiter)
+        lines = csv.reader(file, delimiter=_separator(path))
         try:
-            # The first column of a pandas CSV is its index and has no name.
-            names = [name.strip() or "index" for name in next(lines, [])]
+            names = _names(next(lines, []), path)
             parts = [_part(rows, names, path, first) for first, rows in _chunks(lines)]
         except csv.Error as error:
-            raise DataError(f"{path}, line {lines.line_num}: {error}.") from error
+            raise DataError(
+                f"{path}, line {lines.line_num}: {error}; is a quote left open there or before?"
+            ) from error
     return Table.concat(parts, source=str(path))
+
+
+def _separator(path: Path) -> str:
+    """What the first line has most of outside of quotes."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        line = file.readline()
+    return max(_SEPARATORS, key=lambda each: len(next(csv.reader([line], delimiter=each), [])))
+
+
+def _names(line: Sequence[str], path: Path) -> list[str]:
+    names = [name.strip() for name in line]
+    for name, count in Counter(filter(None, names)).items():
+        if count > 1:
+            raise DataError(f"{path} has {count} columns {name!r}: give each a name of its own.")
+    # The first column of a pandas CSV is its index and has no name.
+    return [name or "index" for name in names]
 
 
 def _chunks(lines: Iterator[list[str]]) -> Iterator[tuple[int, list[list[str]]]]:
@@ -42,13 +69,8 @@ def _part(rows: list[list[str]], names: list[str], path: Path, first: int) -> Ta
         number, row = next((n, row) for n, row in enumerate(rows) if len(row) != len(names))
         raise DataError(
             f"{path}, row {first + number} has {len(row)} values for {len(names)} columns; quote "
-            "values that hold a comma or a line break."
+            "values that hold a separator or a line break."
         )
     columns = zip(*rows, strict=True)
     packed = {name: PackedColumn.pack(list(col)) for name, col in zip(names, columns, strict=True)}
     return Table(packed, sources=[(str(path), len(rows))])
-
-
-def read_tsv(path: Path, options: ReaderOptions) -> Table:
-    """The same with tabs between the values."""
-    return read_csv(path, options, delimiter="\t")
