@@ -156,7 +156,7 @@ def make_spec(
     if not values.get("image_path"):
         values["image_path"] = _storage(build_info.get("images"))
     for key in ("prompts", "process", "classes", "more_images"):
-        values[key] = _strings(values.get(key))
+        values[key] = as_strings(values.get(key))
     if build_info.get("prompts"):  # a kind's own wording would not be among them
         values["eval_prompt"] = build_info.get("eval_prompt")
     if values["more_images"] and values.get("image", "") is None:
@@ -195,10 +195,10 @@ def annotation_paths(build_info: Mapping[str, Any], split: str) -> tuple[str, ..
     """
     key = "ann_path" if split == "train" else f"{split}_ann_path"
     if build_info.get(key):
-        return _strings(build_info[key])
+        return as_strings(build_info[key])
     nested = build_info.get("annotations") or {}
     entry = nested.get(split) or {}
-    found = _strings(entry.get("storage") or entry.get("path"))
+    found = as_strings(entry.get("storage") or entry.get("path"))
     if not found and split == "val" and build_info.get("val_share"):
         return annotation_paths(build_info, "train")
     return found
@@ -218,7 +218,8 @@ def _composed(value: Any) -> Any:
     return [_composed(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _strings(value: Any) -> tuple[str, ...]:
+def as_strings(value: Any) -> tuple[str, ...]:
+    """One text, several or none, as a file may give them."""
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(str(item) for item in value)

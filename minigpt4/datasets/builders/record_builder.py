@@ -9,6 +9,7 @@ from minigpt4.common.errors import ConfigError
 from minigpt4.common.registry import registry, unknown_name
 from minigpt4.common.settings import DatasetSettings
 from minigpt4.datasets.base import RecordDataset
+from minigpt4.datasets.builders.annotation_files import fetch_annotations
 from minigpt4.datasets.builders.defaults import default_build_info
 from minigpt4.datasets.caption import CaptionDataset
 from minigpt4.datasets.conversation import ConversationDataset
@@ -98,7 +99,13 @@ class RecordBuilder:
         return {split: self.build_split(split) for split in splits}
 
     def build_split(self, split: str) -> RecordDataset:
-        """Open one split; all but ``train`` have fixed wording."""
+        """Open one split; all but ``train`` have fixed wording.
+
+        Raises:
+            ConfigError, DataError: See ``RecordDataset``.
+            AccessError: See ``fetch_annotations``.
+        """
+        fetch_annotations(self.build_info, split, name=self.name)
         vis = build_processor(
             self.settings.vis_processor,
             split=split,

@@ -9,6 +9,7 @@ from typing import Any
 
 from minigpt4.common.errors import ConfigError
 from minigpt4.datasets.patterns import compiled
+from minigpt4.datasets.spec import as_strings
 
 _OLD_KEYS = ("annotations", "images", "storage", "url")
 
@@ -58,8 +59,8 @@ def make_stream_spec(
             near = difflib.get_close_matches(key, [*known, *_OLD_KEYS], n=1)
             mistakes.append(f"unknown key {key!r}{f', did you mean {near[0]!r}?' if near else ''}")
     values = {**defaults, **{k: v for k, v in build_info.items() if k in known}}
-    values["shards"] = _strings(values.get("shards")) or _old_shards(build_info)
-    values["process"] = _strings(values.get("process", StreamSpec.process))
+    values["shards"] = as_strings(values.get("shards")) or _old_shards(build_info)
+    values["process"] = as_strings(values.get("process", StreamSpec.process))
     if not values["shards"]:
         mistakes.append("no shards are given (shards, or storage as in older files)")
     if values.get("on_broken", "error") not in ("error", "skip"):
@@ -82,18 +83,18 @@ def _task_mistakes(values: dict[str, Any], defaults: Mapping[str, Any]) -> list[
     """Complete ``tasks`` and ``prompts`` by task in place; what is wrong with them."""
     known = defaults.get("tasks")
     if known is None:
-        values["prompts"] = _strings(values.get("prompts"))
+        values["prompts"] = as_strings(values.get("prompts"))
         return [] if values["prompts"] else ["no prompts are given"]
     tasks = values["tasks"]
     if not isinstance(tasks, Mapping):
-        tasks = dict.fromkeys(_strings(tasks), 1.0)
+        tasks = dict.fromkeys(as_strings(tasks), 1.0)
     prompts = values.get("prompts") or {}
     if not isinstance(prompts, Mapping):
         return [f"prompts must name a task each ({', '.join(known)})"]
     values["tasks"] = tasks
     values["prompts"] = {
         **defaults["prompts"],
-        **{task: _strings(texts) for task, texts in prompts.items()},
+        **{task: as_strings(texts) for task, texts in prompts.items()},
     }
     mistakes = [
         f"there is no task {task!r} (there are {', '.join(known)})"
@@ -130,10 +131,4 @@ def _old_shards(build_info: Mapping[str, Any]) -> tuple[str, ...]:
     A default file says the second, so the first is the user's own.
     """
     entry = (build_info.get("annotations") or {}).get("train") or {}
-    return _strings(entry.get("storage") or build_info.get("storage"))
-
-
-def _strings(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
+    return as_strings(entry.get("storage") or build_info.get("storage"))
