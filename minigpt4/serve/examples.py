@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minigpt4.common.errors import UserError
-from minigpt4.conversation.prompts import MVTEC_PROMPT, TAG_VQA
+from minigpt4.conversation.prompts import IMAGE_SLOT
 from minigpt4.serve.engine import split_tag
 
 if TYPE_CHECKING:
     from minigpt4.common.config import Config
+    from minigpt4.datasets.schema import Sample
 
 logger = logging.getLogger(__name__)
 
@@ -66,23 +67,22 @@ def _of_dataset(cfg: Config, name: str) -> list[Example]:
     picked: dict[Any, Example] = {}
     for index in range(0, len(data.dataset), step):
         sample = data.dataset[index]
-        example = _example(data.kind, sample)
-        if example is not None:
-            picked.setdefault(_sort_of(sample.meta), example)
+        if sample.image_path is not None:
+            picked.setdefault(_sort_of(sample), _example(sample))
         if len(picked) == PER_DATASET:
             break
     return list(picked.values())
 
 
-def _example(kind: str, sample: Any) -> Example | None:
-    if sample.image_path is None:
-        return None
-    if kind == "detection":
-        tag, question = split_tag(MVTEC_PROMPT)
-        return Example(sample.image_path, tag or "", question)
-    return Example(sample.image_path, TAG_VQA, str(sample.meta["question"]))
+def _example(sample: Sample) -> Example:
+    """A question by itself; what else is asked in the words of the data."""
+    tag, words = split_tag(sample.turns[0].instruction.removeprefix(IMAGE_SLOT))
+    return Example(str(sample.image_path), tag or "", str(sample.meta.get("question") or words))
 
 
-def _sort_of(meta: dict[str, Any]) -> Any:
+def _sort_of(sample: Sample) -> Any:
     """What makes a sample different from others: its question type, or class and state."""
-    return meta["type"] if "type" in meta else (meta.get("class"), meta.get("is_broken"))
+    meta = sample.meta
+    if "type" in meta:
+        return meta["type"]
+    return (meta["class"], meta["is_broken"]) if "is_broken" in meta else sample.id

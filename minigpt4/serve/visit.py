@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -67,7 +67,7 @@ class Desk:
 
     def new_chat(self, visit: Visit) -> Visit:
         """Forget the turns and keep the picture."""
-        return Visit(session=Session(visit.session.image, visit.session.features))
+        return Visit(session=replace(visit.session, turns=[]))
 
     def check(self, visit: Visit, options: AnswerOptions) -> Iterator[Visit]:
         """Ask for defects in the words that the MVTec weights were trained with."""

@@ -59,3 +59,29 @@ def test_data_that_are_not_there_give_no_examples(config, tmp_path, caplog):
         examples = find_examples(config, tmp_path)
     assert {each.tag for each in examples} == {"[detection]"}
     assert "no examples of vivqa" in caplog.text
+
+
+def test_phrases_are_asked_in_the_words_of_the_data(tmp_path):
+    phrases = [
+        {
+            "img_id": f"COCO_train2014_{number:012d}_{number}",
+            "sents": f"the cup {number}",
+            "bbox": [1, 1, 5, 5],
+            "width": 20,
+            "height": 10,
+        }
+        for number in range(2)
+    ]
+    for each in phrases:
+        Image.new("RGB", (20, 10)).save(tmp_path / f"{each['img_id'][:27]}.jpg")
+    (tmp_path / "refcoco_val.json").write_text(json.dumps(phrases), encoding="utf-8")
+    entry = {"eval_file_path": str(tmp_path / "refcoco_val.json"), "img_path": str(tmp_path)}
+    file = tmp_path / "demo.yaml"
+    file.write_text(yaml.safe_dump({"evaluation_datasets": {"refcoco": entry}}))
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    examples = find_examples(Config(argparse.Namespace(cfg_path=str(file), options=None)), copies)
+    assert [(each.tag, each.question) for each in examples] == [
+        ("[refer]", "give me the location of the cup 0"),
+        ("[refer]", "give me the location of the cup 1"),
+    ]

@@ -89,6 +89,7 @@ def test_a_new_picture_and_a_new_chat_forget_the_turns(desk, model, pictures):
     _ask(desk, visit, "[vqa]", "một")
     fresh = desk.new_chat(visit)
     assert fresh.messages == [] and fresh.session.turns == []
+    assert fresh.session.positions == visit.session.positions > 0
     assert _ask(desk, fresh, "", "hai")[-1] == "ảnh sáng"
     assert len(model.asked[-1]) == 1, "a talk without a tag begins anew"
     assert model.encoded == 1, "a new chat keeps the encoded picture"
