@@ -62,9 +62,10 @@ def open_run(cfg: Config) -> Setup:
     checkpoint = _checkpoint_to_resume(run)
     seed_everything(run.seed)
     task = registry.get_task_class(run.task)()
-    train = task.build_datasets(cfg, run.train_splits)
-    valid = task.build_datasets(cfg, run.valid_splits) if run.valid_splits else []
-    test = task.build_datasets(cfg, run.test_splits) if run.test_splits else []
+    train, valid, test = (
+        task.build_datasets(cfg, splits, fetch=True) if splits else []
+        for splits in (run.train_splits, run.valid_splits, run.test_splits)
+    )
     accelerator, precision = build_accelerator(run)
     share: dict[str, Any] = {
         "rank": accelerator.process_index,

@@ -79,15 +79,21 @@ class ImageTextPretrainTask(BaseTask):
         """The model of section ``model``, its checkpoint loaded."""
         return registry.get_model_class(cfg.model().arch).from_config(cfg.model_cfg, device)
 
-    def build_datasets(self, cfg: Config, splits: list[str]) -> list[Split]:
+    def build_datasets(self, cfg: Config, splits: list[str], *, fetch: bool = False) -> list[Split]:
         """Open the named splits of every data set; of a stream only ``train``.
+
+        Args:
+            cfg: The configuration.
+            splits: Their names.
+            fetch: Download annotation files that are missing and whose address is known.
 
         Raises:
             ConfigError: Section ``datasets`` is empty, or has only streams where another split is
                 asked for.
             DataError: Annotations or pictures are missing or broken.
+            AccessError: A download was refused or is gone.
         """
-        from minigpt4.datasets.builders import make_builder
+        from minigpt4.datasets.builders import RecordBuilder, make_builder
         from minigpt4.datasets.streams.builder import StreamBuilder
 
         if not cfg.dataset_names:
@@ -100,6 +106,8 @@ class ImageTextPretrainTask(BaseTask):
                 if split != "train" and isinstance(builder, StreamBuilder):
                     logger.info("%s is a stream of shards: it has no split %s", name, split)
                     continue
+                if fetch and isinstance(builder, RecordBuilder):
+                    builder.fetch_annotations(split)
                 dataset = builder.build_split(split)
                 opened.append(Split(name=name, split=split, dataset=dataset, settings=settings))
         if not opened:

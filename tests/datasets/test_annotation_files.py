@@ -34,7 +34,9 @@ def entry(folder, server, **annotations):
 
 
 def opened(build_info):
-    return make_builder("coco_vqa", DatasetSettings(build_info=build_info)).build_split("train")
+    return make_builder("coco_vqa", DatasetSettings(build_info=build_info)).build_datasets()[
+        "train"
+    ]
 
 
 def test_what_is_missing_is_fetched_and_the_rest_left_alone(tmp_path, server):

@@ -93,19 +93,20 @@ class RecordBuilder:
 
         Raises:
             ConfigError, DataError: See ``RecordDataset``.
+            AccessError: See ``fetch_annotations``.
         """
         splits = ["train"]
         splits += [s for s in _VALIDATION_SPLITS if annotation_paths(self.build_info, s)]
+        for split in splits:
+            self.fetch_annotations(split)
         return {split: self.build_split(split) for split in splits}
 
-    def build_split(self, split: str) -> RecordDataset:
-        """Open one split; all but ``train`` have fixed wording.
-
-        Raises:
-            ConfigError, DataError: See ``RecordDataset``.
-            AccessError: See ``fetch_annotations``.
-        """
+    def fetch_annotations(self, split: str) -> None:
+        """Download a split's annotation files that are missing; see ``fetch_annotations``."""
         fetch_annotations(self.build_info, split, name=self.name)
+
+    def build_split(self, split: str) -> RecordDataset:
+        """Open one split; all but ``train`` have fixed wording."""
         vis = build_processor(
             self.settings.vis_processor,
             split=split,
