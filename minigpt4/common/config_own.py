@@ -25,7 +25,7 @@ _KEYS = {
     "evaluation_datasets": HOW_TO_READ - {item.name for item in fields(EvalDatasetSettings)},
 }
 
-_EVALUATED = ("vqa", "detection", "refer")
+EVALUATED = ("vqa", "detection", "refer")
 """Kinds that can be evaluated."""
 
 
@@ -81,11 +81,13 @@ def inherit_reading(merged: dict[Any, Any], *, public: Set[str]) -> None:
     for name in set(trained) & set(evaluations) - public:
         train, entry = trained[name], evaluations[name]
         info = train.get("build_info") if isinstance(train, dict) else None
-        if not isinstance(info, dict) or train.get("kind") not in _EVALUATED:
-            continue
-        if not isinstance(entry, dict | None):
+        if not isinstance(info, dict) or not isinstance(entry, dict | None):
             continue
         entry = dict(entry or {})
+        entry.setdefault("kind", train.get("kind"))
+        if entry["kind"] not in EVALUATED:
+            evaluations[name] = entry
+            continue
         reading = {key: value for key, value in info.items() if key in HOW_TO_READ}
         first = _only(info.get("ann_path"))
         if not entry.get("eval_file_path"):
@@ -98,7 +100,6 @@ def inherit_reading(merged: dict[Any, Any], *, public: Set[str]) -> None:
             # The split that training names is not the one to evaluate on.
             options = reading["reader_options"]
             reading["reader_options"] = {k: v for k, v in options.items() if k != "split"}
-        entry.setdefault("kind", train["kind"])
         if not entry.get("img_path"):
             entry["img_path"] = info.get("image_path") or ""
         entry["build_info"] = reading | (entry.get("build_info") or {})

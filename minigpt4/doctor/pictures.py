@@ -101,7 +101,7 @@ def picture_findings(patient: Patient, facts: Facts, album: Album, number: int) 
         if code != NO_CODE
     )
     gone = set(patient.faults.missing)
-    missing, broken, samples = [], [], {"missing": 0, "broken": 0}
+    missing, broken, turned, samples = [], [], [], {"missing": 0, "broken": 0}
     shown: dict[str, list[tuple[str, int]]] = {}
     for row, code, count in pictures:
         name = album.names[code]
@@ -114,6 +114,8 @@ def picture_findings(patient: Patient, facts: Facts, album: Album, number: int) 
             samples["broken"] += count
         elif found is not None:
             shown.setdefault(found.digest, []).append((name, row))
+            if found.turned:
+                turned.append(patient.place(row, name))
     for path in album.further.get(number, ()):
         if mistake := album.probes[path].mistake if path in album.probes else "":
             broken.append(Place(patient.files[0], None, mistake))
@@ -125,6 +127,8 @@ def picture_findings(patient: Patient, facts: Facts, album: Album, number: int) 
         result.append(_absent(patient, missing, samples["missing"], count))
     if broken:
         result.append(_broken(patient, broken, samples["broken"], count))
+    if turned:
+        result.append(_turned(patient, turned))
     same = [names for names in shown.values() if len(names) > 1]
     if same:
         result.append(_same(patient, same))
@@ -168,6 +172,20 @@ def _remedy(patient: Patient, what: str) -> str:
     return f"{what}."
 
 
+def _turned(patient: Patient, places: list[Place]) -> Finding:
+    return Finding(
+        code="turned_picture",
+        severity=patient.severity("warning"),
+        dataset=patient.label,
+        summary=f"{some(len(places), 'picture is', 'pictures are')} shown turned elsewhere (EXIF), "
+        "as photographs of telephones are; the model sees them as they are stored.",
+        remedy="Save them upright (mogrify -auto-orient *.jpg); boxes that were drawn on the "
+        "upright picture are wrong otherwise.",
+        places=places,
+        figures={"pictures": len(places)},
+    )
+
+
 def _same(patient: Patient, same: list[list[tuple[str, int]]]) -> Finding:
     places = [
         patient.place(row, f"{name} is {names[0][0]}") for names in same for name, row in names[1:]
@@ -176,7 +194,7 @@ def _same(patient: Patient, same: list[list[tuple[str, int]]]) -> Finding:
         code="same_picture",
         severity="note",
         dataset=patient.label,
-        summary=f"{some(len(same), 'picture')} lie there under several names "
+        summary=f"{some(len(same), 'picture lies', 'pictures lie')} there under several names "
         f"({len(places):,} copies).",
         remedy="Keep one of each where they are not meant to count several times.",
         places=places,
@@ -211,7 +229,7 @@ def _sizes(patient: Patient, facts: Facts, album: Album, number: int) -> list[Fi
             summary=f"{some(len(places), 'row gives', 'rows give')} another size than the picture "
             "file has.",
             remedy="Boxes in pixels are converted by the annotated size: use the pictures that "
-            "were annotated, or correct width and height.",
+            "were annotated, correct width and height, or save turned pictures upright.",
             places=places,
             figures={"rows": len(places)},
         )

@@ -9,6 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from minigpt4.common.errors import DataError
 from minigpt4.common.logger import progress
 from minigpt4.processors.image import load_image
@@ -16,6 +18,7 @@ from minigpt4.processors.image import load_image
 _FEW = 200
 """So many pictures are read faster than processes start."""
 _CHUNK = 32
+_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,13 @@ class Probe:
     Attributes:
         digest: Hash of its bytes; empty where it cannot be read.
         size: Width and height in pixels; None where it was not decoded.
+        turned: Whether it is meant to be shown turned or mirrored (EXIF), which is not applied.
         mistake: Why it cannot be decoded; empty where it can.
     """
 
     digest: str = ""
     size: tuple[int, int] | None = None
+    turned: bool = False
     mistake: str = ""
 
 
@@ -42,7 +47,9 @@ def probe(path: str, *, decode: bool = True) -> Probe:
     if not decode:
         return Probe(digest)
     try:
-        return Probe(digest, load_image(path).size)
+        size = load_image(path).size
+        with Image.open(path) as image:
+            return Probe(digest, size, turned=image.getexif().get(_ORIENTATION, 1) > 1)
     except DataError as error:
         return Probe(digest, mistake=str(error))
 

@@ -8,6 +8,7 @@ import pytest
 from minigpt4.common.config import Config
 from minigpt4.common.config_own import HOW_TO_READ, WHERE
 from minigpt4.common.errors import ConfigError
+from minigpt4.datasets.builders.evaluation import eval_splits
 from minigpt4.datasets.spec import RecordSpec
 
 ENTRY = """
@@ -89,6 +90,11 @@ class TestInheritance:
 
     def test_training_data_are_never_taken_by_themselves(self, tmp_path):
         assert evaluation_of(tmp_path).eval_file_path == ""
+
+    def test_a_kind_without_figures_of_its_own_is_refused(self, tmp_path):
+        entry = evaluation_of(tmp_path, "datasets.mine.kind=caption", "datasets.mine.val_share=0.2")
+        with pytest.raises(ConfigError, match=r"kind caption .*valid_splits"):
+            eval_splits("mine", entry)
 
     def test_public_data_sets_keep_their_own_form(self, tmp_path):
         text = ENTRY.replace("mine", "vivqa").replace("kind: detection", "kind: vqa")

@@ -241,6 +241,9 @@ class TestSamples:
         content = {"images": [], "annotations": [one], "categories": [{"id": 1, "name": "x"}]}
         with pytest.raises(DataError, match="image_id 5"):
             open_objects(write_json(tmp_path / "x.json", content), reader="coco")
+        content["images"] = [{"id": 5, "file_name": name} for name in "ab"]
+        with pytest.raises(DataError, match="several pictures in images have the id 5"):
+            open_objects(write_json(tmp_path / "x.json", content), reader="coco")
 
     def test_a_validation_share_holds_out_whole_pictures(self, tmp_path):
         rows = []

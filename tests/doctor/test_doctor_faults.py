@@ -14,6 +14,7 @@ from made_sets import (
     write_csv,
     write_json,
 )
+from PIL import Image
 
 from minigpt4.doctor.boxes import box_fault, written_box_fault
 
@@ -95,6 +96,9 @@ def test_missing_and_broken_pictures(tmp_path):
     pictures = tmp_path / "images"
     whole = (pictures / f"{2:012d}.jpg").read_bytes()
     (pictures / f"{2:012d}.jpg").write_bytes(whole[: len(whole) // 2])
+    with Image.open(pictures / f"{3:012d}.jpg") as image:
+        image.getexif()[0x0112] = 6
+        image.save(pictures / f"{3:012d}.jpg", exif=image.getexif())
     (pictures / f"{5:012d}.jpg").write_bytes((pictures / f"{1:012d}.jpg").read_bytes())
     rows = [("có gì", "mèo", number) for number in (1, 4, 2, 4, 3, 5)]
     path = write_csv(tmp_path / "train.csv", rows)
@@ -106,6 +110,7 @@ def test_missing_and_broken_pictures(tmp_path):
     broken = finding(examination, "broken_picture")
     assert (broken.severity, broken.places[0].row) == ("error", 2)
     assert "broken" in broken.places[0].what
+    assert finding(examination, "turned_picture").places[0].row == 4
     same = finding(examination, "same_picture")
     assert (same.severity, same.places[0].row) == ("note", 5)
     assert "broken_picture" not in codes(examined(config, read_pictures=False))

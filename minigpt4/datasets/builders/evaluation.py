@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from minigpt4.common.config import DEFAULTS
+from minigpt4.common.config_own import EVALUATED
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import EvalDatasetSettings
 from minigpt4.datasets.base import ImageProcessor, RecordDataset, TextProcessor
 from minigpt4.datasets.builders.defaults import default_build_info
-from minigpt4.datasets.builders.record_builder import dataset_class, prepare_build_info
+from minigpt4.datasets.builders.record_builder import KINDS, dataset_class, prepare_build_info
 from minigpt4.datasets.readers import READERS
 
 _DEFAULTS_OF_KIND = {"vqa": "vivqa", "detection": "mvtec_ad"}
@@ -41,6 +42,11 @@ def eval_splits(name: str, settings: EvalDatasetSettings) -> dict[str, EvalDatas
         DataError: A file that was asked for, or every file, is missing.
     """
     where = f"evaluation_datasets.{name}"
+    if settings.kind in set(KINDS) - set(EVALUATED):
+        raise ConfigError(
+            f"{where}: data of kind {settings.kind} are judged by their loss alone, which training "
+            "gives with run.valid_splits: [val]; take the entry out."
+        )
     if not settings.eval_file_path:
         raise ConfigError(f"{where}.eval_file_path is empty; set it to the annotation file.")
     unknown = [split for split in settings.splits if split not in settings.files]

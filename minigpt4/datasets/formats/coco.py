@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,12 @@ def read_coco(path: Path, options: ReaderOptions) -> Table:
     captions = bool(annotations) and "caption" in annotations[0]
     try:
         names = {each["id"]: str(each["name"]) for each in content.get("categories") or []}
-        rows = _captions(content) if captions else _instances(content, names, path)
+        pictures = _pictures(content, path)
+        rows = (
+            _captions(content, pictures)
+            if captions
+            else _instances(content, pictures, names=names, path=path)
+        )
         chunks = (rows[first : first + _CHUNK] for first in range(0, len(rows), _CHUNK))
         table = Table.from_chunks(chunks, source=str(path))
     except (KeyError, TypeError, AttributeError) as error:
@@ -51,19 +56,31 @@ def read_coco(path: Path, options: ReaderOptions) -> Table:
     return table
 
 
-def _pictures(content: Mapping[str, Any]) -> Iterator[tuple[Any, Row]]:
+def _pictures(content: Mapping[str, Any], path: Path) -> dict[Any, Row]:
+    """What is said of each picture itself, by its id."""
+    found: dict[Any, Row] = {}
     sized = all(each.get("width") and each.get("height") for each in content["images"])
     for each in content["images"]:
         size = {"width": each["width"], "height": each["height"]} if sized else {}
-        yield each["id"], {"image": each["file_name"], "image_id": each["id"], **size}
+        row = {"image": each["file_name"], "image_id": each["id"], **size}
+        if found.setdefault(each["id"], row) != row:
+            raise DataError(
+                f"{path}: several pictures in images have the id {each['id']}: give each its own."
+            )
+    return found
 
 
-def _captions(content: Mapping[str, Any]) -> list[Row]:
-    pictures = dict(_pictures(content))
+def _captions(content: Mapping[str, Any], pictures: Mapping[Any, Row]) -> list[Row]:
     return [{**pictures[a["image_id"]], "caption": a["caption"]} for a in content["annotations"]]
 
 
-def _instances(content: Mapping[str, Any], names: Mapping[Any, str], path: Path) -> list[Row]:
+def _instances(
+    content: Mapping[str, Any],
+    pictures: Mapping[Any, Row],
+    *,
+    names: Mapping[Any, str],
+    path: Path,
+) -> list[Row]:
     boxes: dict[Any, list[Any]] = defaultdict(list)
     classes: dict[Any, list[str]] = defaultdict(list)
     crowds, no_category = 0, []
@@ -85,7 +102,7 @@ def _instances(content: Mapping[str, Any], names: Mapping[Any, str], path: Path)
         logger.info("%s: %d crowds are no single objects and are left out", path, crowds)
     rows = [
         {**row, "boxes": boxes.pop(key, []), "classes": classes.get(key, [])}
-        for key, row in _pictures(content)
+        for key, row in pictures.items()
     ]
     if boxes:
         raise DataError(
