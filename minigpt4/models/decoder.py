@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from minigpt4.models.continued import Continued
 from minigpt4.models.fused import gated, linear, rms_norm, rotate
 from minigpt4.models.segments import Segments
 
@@ -78,7 +79,18 @@ class Decoder:
             Tensor (K, D).
         """
         segments = Segments(lengths, embeds.device)
-        cos, sin = self._body.rotary_emb(embeds[None], segments.positions[None])  # (1, T, d)
+        return self._run(embeds, segments.positions, wanted, segments, store)
+
+    def _run(
+        self,
+        embeds: Tensor,
+        positions: Tensor,
+        wanted: Tensor,
+        segments: Segments | Continued,
+        store: Store | None,
+    ) -> Tensor:
+        """See ``hidden``; positions (T,) are counted within their sequences."""
+        cos, sin = self._body.rotary_emb(embeds[None], positions[None])  # (1, T, d)
         cos, sin = cos[0, :, None], sin[0, :, None]  # (T, 1, d)
         trims = len(wanted) <= _FEW * len(embeds)
         last = len(self._body.layers) - 1 if trims else -1
@@ -109,7 +121,11 @@ class Decoder:
         steps = torch.arange(1 - keep, 1, device=mask.device)
         wanted = (lengths.cumsum(0)[:, None] - 1 + steps).flatten()  # (B * keep,)
 
+        is_full = bool(there.all())
+
         def filled(states: Tensor) -> Tensor:
+            if is_full:
+                return states.unflatten(0, mask.shape).transpose(1, 2)
             rows = states.new_zeros(*mask.shape, *states.shape[1:])  # (B, L, H, d)
             rows[there] = states
             return rows.transpose(1, 2)
@@ -119,6 +135,28 @@ class Decoder:
 
         hidden = self.hidden(embeds[there], lengths.tolist(), wanted, store=store)
         return self.head(hidden).unflatten(0, (-1, keep))
+
+    def go_on(
+        self, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any, keep: int
+    ) -> Tensor:
+        """Read more after what a cache holds.
+
+        Args:
+            embeds: What follows in each row, (B, T, D).
+            positions: Its numbers within the rows, (B, T).
+            mask: Which positions there are, held ones included, (B, L); None for all.
+            cache: transformers' cache; gets the new keys and values.
+            keep: Of how many positions of each row, from its end, logits are wanted.
+        Returns:
+            Logits (B, keep, V).
+        """
+        batch, new = positions.shape
+        wanted = torch.arange(batch * new, device=embeds.device).unflatten(0, (batch, new))
+        wanted = wanted[:, -keep:].flatten()  # (B * keep,)
+        rows = embeds.flatten(0, 1)  # (B * T, D)
+        held = Continued(cache, (batch, new), mask, _narrow(rows))
+        hidden = self._run(rows, positions.flatten(), wanted, held, held.store)
+        return self.head(hidden).unflatten(0, (batch, keep))
 
 
 def decoder_of(model: Any) -> Decoder | None:
@@ -133,7 +171,7 @@ def _layer(
     states: Tensor,
     cos: Tensor,
     sin: Tensor,
-    segments: Segments,
+    segments: Segments | Continued,
     wanted: Tensor | None,
     store: Store | None,
 ) -> Tensor:

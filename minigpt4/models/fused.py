@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+_FEW = range(3, 49)
+"""Rows with which a CPU's product of matrices is quicker with the weights as its left factor."""
+
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """``weight * x / sqrt(mean(x ** 2) + eps)`` over the last dimension, computed in float32.
@@ -24,6 +27,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     Returns:
         Tensor (..., D) of the type that ``weight * x`` has.
     """
+    if not torch.is_grad_enabled():  # an autograd function costs more than a small norm
+        return _normed(x, weight, eps)[0]
     result: Tensor = _RmsNorm.apply(x, weight, eps)
     return result
 
@@ -35,12 +40,16 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         x: (T, H, d).
         cos, sin: (T, 1, d), the two halves alike.
     """
+    if not torch.is_grad_enabled():
+        return _turn(x, cos, sin, 1)
     result: Tensor = _Rotate.apply(x, cos, sin)
     return result
 
 
 def gated(gate: Tensor, up: Tensor) -> Tensor:
     """``silu(gate) * up``, keeping for the gradient the two alone; all (T, D)."""
+    if not torch.is_grad_enabled():
+        return F.silu(gate).mul_(up)
     result: Tensor = _Gated.apply(gate, up)
     return result
 
@@ -55,6 +64,10 @@ def linear(module: nn.Module, x: Tensor) -> Tensor:
         x: (T, in).
     """
     adapter = _plain_adapter(module)
+    if _is_little(x):
+        found = _of_few(module, adapter, x)
+        if found is not None:
+            return found
     if adapter is None:
         result: Tensor = module(x)
         return result
@@ -72,6 +85,41 @@ def linear(module: nn.Module, x: Tensor) -> Tensor:
         return result
     result = _LoraLinear.apply(x, base.weight, base.bias, down, up, scaling)
     return result
+
+
+def _is_little(x: Tensor) -> bool:
+    """Whether x (T, in) is a step of answering a few prompts on a CPU, without gradients."""
+    return x.device.type == "cpu" and len(x) in _FEW and not torch.is_grad_enabled()
+
+
+def _of_few(module: Any, adapter: str | None, x: Tensor) -> Tensor | None:
+    """``module(x)`` with the weights as the left factor; None where it is no plain product.
+
+    Args:
+        module: See ``linear``.
+        adapter: Its ``_plain_adapter``.
+        x: (T, in) of ``_FEW`` rows.
+    Returns:
+        Tensor (T, out) laid out column after column, as the next product takes it best.
+    """
+    base = module.base_layer if adapter or _is_merged(module) else module
+    if type(base) is not nn.Linear:
+        return None
+    columns = x.t().contiguous()  # (in, T)
+    result = torch.mm(base.weight, columns)
+    if base.bias is not None:
+        result += base.bias[:, None]
+    if adapter is not None:
+        down, up = module.lora_A[adapter].weight, module.lora_B[adapter].weight
+        if x.dtype != down.dtype or result.dtype != up.dtype or module.training:
+            return None
+        result = result.addmm_(up, torch.mm(down, columns), alpha=module.scaling[adapter])
+    return result.t()
+
+
+def _is_merged(module: Any) -> bool:
+    """Whether a LoRA layer's weights have its adapters in them."""
+    return hasattr(module, "lora_A") and module.merged and not module.disable_adapters
 
 
 def _plain_adapter(module: nn.Module) -> str | None:
@@ -92,15 +140,21 @@ def _plain_adapter(module: nn.Module) -> str | None:
     return name if module.lora_B[name].bias is None else None
 
 
+def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The norm (..., D) and what x was multiplied by, (..., 1)."""
+    wide = x.float()
+    norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)  # (..., 1)
+    scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    result = (wide * weight).mul_(scale)
+    return result.to(torch.promote_types(x.dtype, weight.dtype)), scale
+
+
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        wide = x.float()
-        norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)  # (..., 1)
-        scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        result, scale = _normed(x, weight, eps)
         ctx.save_for_backward(x, weight, scale)
-        result = (wide * weight).mul_(scale)
-        return result.to(torch.promote_types(x.dtype, weight.dtype))
+        return result
 
     @staticmethod
     @once_differentiable

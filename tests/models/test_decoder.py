@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers
 from conftest import batch, build, pictures, small_settings
 
 from minigpt4.models.decoder import Decoder, decoder_of
+from minigpt4.models.decoding.room import cache_with_room
+from minigpt4.models.fused import linear
 from minigpt4.models.llm import add_lora
 
 SMALL: dict[str, Any] = {
@@ -198,6 +201,53 @@ def test_reading_prompts_fills_the_cache(model, keep):
         expected = model(inputs_embeds=whole[None]).logits[0]
         torch.testing.assert_close(first[row], expected[-1 - keep : -1], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(second[row, 0], expected[-1], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lengths", [[5, 12, 2], [6, 6, 6]])
+def test_going_on_after_prompts(model, lengths):
+    decoder = decoder_of(model)
+    assert decoder is not None
+    rows = list(rows_of(model, lengths).split(lengths))
+    longest = max(lengths)
+    embeds = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_side="left")
+    mask = (torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]).long()
+    cache = cache_with_room(model.config)
+    decoder.read(embeds, mask, cache, 1)
+    for number, count in enumerate([1, 4, 1]):
+        after = torch.arange(3 * count).reshape(3, count) + 7 * number
+        new = model.get_input_embeddings()(after)
+        positions = mask.sum(-1, keepdim=True) + torch.arange(count)
+        mask = torch.cat([mask, mask.new_ones(3, count)], dim=1)
+        keep = min(2, count)
+        given = None if bool(mask.all()) else mask
+        found = decoder.go_on(new, positions, given, cache, keep)  # (3, keep, V)
+        for row in range(3):
+            rows[row] = torch.cat([rows[row], new[row]])
+            expected = model(inputs_embeds=rows[row][None]).logits[0, -keep:]
+            torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["beside", "merged", "off", "merged, then off", "dropping"])
+def test_few_rows_through_lora(how):
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(12, 20)
+    config = peft.LoraConfig(r=4, target_modules=["0"], lora_dropout=0.5)
+    layer = peft.inject_adapter_in_model(config, torch.nn.Sequential(plain))[0].eval()
+    torch.nn.init.normal_(layer.lora_B["default"].weight)
+    if "merged" in how:
+        layer.merge()
+    if "off" in how:
+        layer.enable_adapters(False)
+    layer.train(how == "dropping")
+    for count in (2, 3, 48, 49):
+        x = torch.randn(count, 12)
+        with torch.no_grad():
+            torch.manual_seed(1)
+            found = linear(layer, x)
+            torch.manual_seed(1)
+            torch.testing.assert_close(found, layer(x))
+            torch.testing.assert_close(linear(plain, x), plain(x))
 
 
 def test_mixed_precision_is_as_near_as_transformers_own():

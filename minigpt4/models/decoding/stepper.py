@@ -48,10 +48,10 @@ class Stepper:
         *,
         beginnings: Beginnings | None = None,
     ) -> None:
-        from transformers import DynamicCache
+        from minigpt4.models.decoding.room import cache_with_room
 
         self._model = model
-        self._cache: Any = DynamicCache(config=model.config)
+        self._cache: Any = cache_with_room(model.config)
         self._embeds = inputs_embeds
         self._mask = attention_mask
         self._beginnings = beginnings
@@ -133,11 +133,17 @@ class Stepper:
 
     def _forward(self, positions: Tensor, keep: int, **inputs: Tensor) -> Tensor:
         """Logits (B, keep, V) after the last positions."""
-        if "inputs_embeds" in inputs and not self._cache.get_seq_length():
-            decoder = decoder_of(self._model)
-            if decoder is not None and decoder.takes(self.length):
-                embeds = inputs["inputs_embeds"]
+        decoder = decoder_of(self._model)
+        if decoder is not None and decoder.takes(self.length):
+            embeds = inputs.get("inputs_embeds")
+            if embeds is not None and not self._cache.get_seq_length():
                 return decoder.read(embeds, self._mask, self._cache, keep).float()
+            # On GPUs, where calls cost more than memory does, transformers' pass is as good.
+            if self._mask.device.type == "cpu":
+                if embeds is None:
+                    embeds = self._model.get_input_embeddings()(inputs["input_ids"])
+                mask = self._mask if self._is_padded else None
+                return decoder.go_on(embeds, positions, mask, self._cache, keep).float()
         if self._takes_positions:
             inputs["position_ids"] = positions
         output = self._model(
