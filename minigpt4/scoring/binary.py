@@ -7,7 +7,7 @@ from typing import Any
 
 from minigpt4.common.metrics import auroc, f1, mean, percent
 from minigpt4.common.text import normalize
-from minigpt4.scoring.intervals import Bootstrap
+from minigpt4.scoring.intervals import Bootstrap, found_intervals
 from minigpt4.scoring.lines import with_interval
 from minigpt4.scoring.prediction import Prediction
 
@@ -24,7 +24,7 @@ def pair_of(predictions: Sequence[Prediction]) -> tuple[str, str] | None:
 
 
 def score_binary(
-    predictions: Sequence[Prediction], *, resamples: int = 1000, seed: int = 0
+    predictions: Sequence[Prediction], *, resamples: int = 0, seed: int = 0
 ) -> dict[str, Any] | None:
     """Figures of the positive answer; None where the questions have other answers.
 
@@ -47,7 +47,6 @@ def score_binary(
         for answer, each in zip(answers, predictions, strict=True)
     ]
     boot = Bootstrap([each.picture for each in predictions], resamples=resamples, seed=seed)
-    intervals = {"auroc": boot.auroc(positive, scores), "f1": boot.f1(positive, said)}
     return {
         "positive": pair[0],
         "negative": pair[1],
@@ -56,7 +55,9 @@ def score_binary(
         "share_positive": mean(positive),
         "share_said": mean(said),
         "neither": sum(answer not in pair for answer in answers),
-        "intervals": {name: each for name, each in intervals.items() if each is not None},
+        "intervals": found_intervals(
+            {"auroc": boot.auroc(positive, scores), "f1": boot.f1(positive, said)}
+        ),
     }
 
 

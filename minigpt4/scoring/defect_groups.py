@@ -6,14 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from minigpt4.common.boxes import GRID
-from minigpt4.common.metrics import (
-    CocoResult,
-    DetectionAP,
-    Detections,
-    auroc,
-    average_precision,
-    mean,
-)
+from minigpt4.common.metrics import auroc, mean
+from minigpt4.scoring.coco import CocoResult, DetectionAP, Detections, average_precision
 from minigpt4.scoring.defect_answers import DEFECT, class_key
 from minigpt4.scoring.defect_pictures import DefectPicture
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minigpt4.common.boxes import iou
-from minigpt4.common.metrics import Detections
+from minigpt4.scoring.coco import Detections
 from minigpt4.scoring.defect_answers import (
     DEFECT,
     NOT_DEFECT,

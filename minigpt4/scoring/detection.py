@@ -12,21 +12,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from minigpt4.common.metrics import (
-    CocoResult,
-    auroc,
-    best_f1,
-    coco_evaluate,
-    f1,
-    mean,
-    percent,
-    roc_curve,
-)
+from minigpt4.common.metrics import auroc, best_f1, f1, mean, percent, roc_curve
 from minigpt4.scoring.calibration import calibration
+from minigpt4.scoring.coco import CocoResult, coco_evaluate
 from minigpt4.scoring.defect_answers import DEFECT, LABELS, NOT_DEFECT, same_class
 from minigpt4.scoring.defect_groups import (
     SIZE_AREAS,
-    ap_of,
     by_class,
     by_defect,
     by_size,
@@ -145,12 +136,6 @@ def _best_threshold(positive: Sequence[bool], scores: Sequence[float]) -> dict[s
 def _names_class(picture: DefectPicture) -> bool:
     answer = picture.answer
     return answer is not None and same_class(answer.object_class, picture.object_class)
-
-
-def defect_curve(predictions: Sequence[Prediction], *, score: str = "confidence") -> list[float]:
-    """Precision of ``defect`` at recall 0.00, 0.01 ... 1.00 and IoU 0.50; empty without defects."""
-    found = ap_of(pictures_of(predictions, score=score))
-    return found.per_label[DEFECT].precision_50 if DEFECT in found.per_label else []
 
 
 def roc(

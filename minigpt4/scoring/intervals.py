@@ -21,6 +21,7 @@ Weights = NDArray[np.float64]
 """How often each of P clusters occurs in each of R resamples: (R, P)."""
 
 LEVEL = 0.95
+_NO_WIDTH = 1e-12
 _BLOCK = 100  # resamples computed at once: bounds the memory
 
 
@@ -128,22 +129,6 @@ class Bootstrap:
         return np.asarray(np.bincount(self.cluster, weights=values, minlength=self.count), float)
 
 
-def bootstrap(
-    values: ArrayLike, clusters: Sequence[Hashable], *, resamples: int = 1000, seed: int = 0
-) -> Interval | None:
-    """The 95 % interval of a mean, such as an accuracy or a mean of paired differences.
-
-    Args:
-        values: One number a sample.
-        clusters: The picture of each sample; see ``Bootstrap``.
-        resamples: How many; 0 for no interval.
-        seed: Of the drawing.
-    Returns:
-        Low and high; None without resamples or with fewer than two clusters.
-    """
-    return Bootstrap(clusters, resamples=resamples, seed=seed).mean(values)
-
-
 def found_intervals(intervals: Mapping[str, Interval | None]) -> dict[str, Interval]:
     """Those that are defined."""
     return {name: each for name, each in intervals.items() if each is not None}
@@ -154,9 +139,13 @@ def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.
 
 
 def percentiles(values: NDArray[np.float64]) -> Interval | None:
-    """The interval of a figure from its values in all resamples, NaN where it is undefined."""
+    """The interval of a figure from its values in all resamples, NaN where it is undefined.
+
+    None where they are all the same: of three right answers in three, drawing again says nothing
+    about how sure the figure is, and an interval without width would say that it is certain.
+    """
     defined = values[~np.isnan(values)]
-    if not defined.size:
+    if not defined.size or np.ptp(defined) < _NO_WIDTH:
         return None
     ends = 100 * np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = np.percentile(defined, ends)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from minigpt4.common.boxes import GRID, iou, px_to_percent
-from minigpt4.common.metrics import Detections
 from minigpt4.common.text import normalize
+from minigpt4.scoring.coco import Detections
 from minigpt4.scoring.object_answers import (
     AnsweredObject,
     TrueObject,

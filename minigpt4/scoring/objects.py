@@ -15,16 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minigpt4.common.boxes import GRID
-from minigpt4.common.metrics import (
-    CocoResult,
-    Detections,
-    average_precision,
-    coco_evaluate,
-    mean,
-    percent,
-)
+from minigpt4.common.metrics import mean, percent
 from minigpt4.common.text import normalize
 from minigpt4.scoring.calibration import calibration
+from minigpt4.scoring.coco import CocoResult, Detections, average_precision, coco_evaluate
 from minigpt4.scoring.defect_groups import SIZES
 from minigpt4.scoring.intervals import Bootstrap, Interval
 from minigpt4.scoring.lines import listed, with_interval

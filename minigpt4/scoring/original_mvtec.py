@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minigpt4.common.metrics import COCO_AREAS, CocoResult, Detections, coco_evaluate
+from minigpt4.scoring.coco import COCO_AREAS, CocoResult, Detections, coco_evaluate
 from minigpt4.scoring.defect_answers import DEFECT, LABELS, NOT_DEFECT, is_broken, true_boxes
 from minigpt4.scoring.prediction import Prediction
 

@@ -11,7 +11,7 @@ from minigpt4.common.boxes import GRID, Box, compute_iou, iou, parse_boxes
 from minigpt4.common.metrics import mean, percent
 from minigpt4.datasets.grounding import boxes_of
 from minigpt4.scoring.calibration import calibration
-from minigpt4.scoring.intervals import Bootstrap
+from minigpt4.scoring.intervals import Bootstrap, found_intervals
 from minigpt4.scoring.lines import with_interval
 from minigpt4.scoring.prediction import Prediction
 
@@ -59,7 +59,7 @@ def can_read(prediction: Prediction) -> bool:
 
 
 def score_refer(
-    predictions: Sequence[Prediction], *, resamples: int = 1000, seed: int = 0
+    predictions: Sequence[Prediction], *, resamples: int = 0, seed: int = 0
 ) -> dict[str, Any]:
     """All metrics of an evaluation; an answer without a box is a miss.
 
@@ -81,7 +81,6 @@ def score_refer(
         "mean_iou": overlaps,
     }
     boot = Bootstrap([each.picture for each in predictions], resamples=resamples, seed=seed)
-    intervals = {name: boot.mean(values) for name, values in figures.items()}
     return {
         **{name: mean(values) for name, values in figures.items()},
         "correct": sum(right),
@@ -91,7 +90,7 @@ def score_refer(
         "mean_steps": mean([each.steps for each in predictions if each.steps]),
         "calibration": calibration([each.probability for each in predictions], right),
         "original_protocol": original_protocol(predictions),
-        "intervals": {name: each for name, each in intervals.items() if each is not None},
+        "intervals": found_intervals({name: boot.mean(each) for name, each in figures.items()}),
     }
 
 

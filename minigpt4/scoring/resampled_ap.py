@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from minigpt4.common.metrics import CocoResult, LabelMatches
+from minigpt4.scoring.coco import CocoResult, LabelMatches
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _AT_50, _AT_75 = 0, 5

@@ -6,12 +6,11 @@ import pytest
 import torch
 from scripted import generation, part, said
 
-from minigpt4.common.metrics import Detections
 from minigpt4.models.generation import span_probability
+from minigpt4.scoring.coco import Detections
 from minigpt4.scoring.defect_answers import DEFECT, NOT_DEFECT, answer_spans, parse_answer
 from minigpt4.scoring.detection import (
     answers_json,
-    defect_curve,
     is_right,
     roc,
     score_detection,
@@ -247,12 +246,10 @@ def test_right_is_label_and_half_overlap(answer, right):
     assert is_right(part("a/cut/0.png", answer, bbox=BOX)) is right
 
 
-def test_curves_for_the_report():
+def test_the_curve_of_pictures_needs_both_kinds():
     parts = [
         part("a/cut/0.png", said("a", "defect", BOX), bbox=BOX),
         part("a/good/0.png", said("a", "not-defect")),
     ]
-    assert defect_curve(parts)[0] == pytest.approx(1.0)
     assert roc(parts)[1][-1] == 1.0
-    assert defect_curve(parts[1:]) == []
     assert roc(parts[1:]) is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from minigpt4.common.metrics import Detections, coco_evaluate
+from minigpt4.scoring.coco import Detections, coco_evaluate
 from minigpt4.scoring.intervals import Bootstrap
 from minigpt4.scoring.resampled_ap import label_precision, map_statistics
 
