@@ -8,13 +8,19 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from minigpt4.common.errors import WeightsError
 from minigpt4.common.files import write_json
 from minigpt4.quickstart.outcome import Outcome, constant_answer_map
 from minigpt4.quickstart.page import write_page
 from minigpt4.quickstart.settings import MVTEC, PRETRAINED, TASKS, VIVQA, QuickSettings, QuickTask
+from minigpt4.tasks.eval_setup import load_model, open_eval_data
 from minigpt4.tasks.evaluate import EvalResult, evaluate
+
+if TYPE_CHECKING:
+    from minigpt4.common.config import Config
+    from minigpt4.common.settings import ModelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -52,16 +58,19 @@ def run_quickstart(settings: QuickSettings) -> Outcome:
     settings.out.mkdir(parents=True, exist_ok=True)
     outcome = Outcome(scale=settings.scale)
     clock = _Clock(outcome)
+    models = _Models()
     with clock.stage("data", "Making pictures and questions"):
         for part, counts in generate(
             settings.data, scale=settings.scale, parts=("vivqa", "mvtec")
         ).items():
             logger.info("%s: %s", part, ", ".join(f"{k} {v}" for k, v in counts.items()))
     with clock.stage("encode", "Encoding each picture once (frozen EfficientNet-Lite0)"):
-        _encode(settings)
+        _encode(settings, models)
     with clock.stage("pretrained", "Evaluating the pre-trained model as it is"):
         for task in TASKS:
-            outcome.pretrained[task.key] = _evaluate(settings, task, PRETRAINED, "pretrained")
+            outcome.pretrained[task.key] = _evaluate(
+                settings, task, PRETRAINED, "pretrained", models
+            )
     checkpoints = {}
     for task in TASKS:
         with clock.stage(f"train_{task.key}", f"Fine-tuning: {task.title}"):
@@ -69,10 +78,13 @@ def run_quickstart(settings: QuickSettings) -> Outcome:
     with clock.stage("finetuned", "Evaluating the fine-tuned models"):
         for task in TASKS:
             outcome.finetuned[task.key] = _evaluate(
-                settings, task, checkpoints[task.key], "finetuned"
+                settings, task, checkpoints[task.key], "finetuned", models
             )
-        logger.info("\nThe same questions with every picture blanked:")
-        outcome.blank = _evaluate(settings, VIVQA, checkpoints[VIVQA.key], "blank", blank=True)
+            if task is VIVQA:
+                logger.info("\nThe same questions with every picture blanked:")
+                outcome.blank = _evaluate(
+                    settings, task, checkpoints[task.key], "blank", models, blank=True
+                )
         outcome.constant_box = constant_answer_map(
             outcome.finetuned[MVTEC.key].predictions, settings.data / MVTEC.train_annotations
         )
@@ -82,14 +94,29 @@ def run_quickstart(settings: QuickSettings) -> Outcome:
     return outcome
 
 
-def _encode(settings: QuickSettings) -> None:
+class _Models:
+    """The model that was loaded last, for as long as the next stage asks for the same."""
+
+    def __init__(self) -> None:
+        self._wanted: tuple[ModelSettings, str] | None = None
+        self._model: Any = None
+
+    def load(self, config: Config) -> Any:
+        """The model of a configuration."""
+        wanted = (config.model(), config.run().device)
+        if wanted != self._wanted:
+            self._model = None  # two need not fit into memory
+            self._model, self._wanted = load_model(config), wanted
+        return self._model
+
+
+def _encode(settings: QuickSettings, models: _Models) -> None:
     """Fill the disk cache of features, where all later stages look, with every picture."""
     from minigpt4.datasets.features import FeatureCache, cache_root
-    from minigpt4.tasks.eval_setup import load_model, open_eval_data
     from minigpt4.tasks.image_text_pretrain import ImageTextPretrainTask
 
     config = settings.eval_config(VIVQA, PRETRAINED)
-    model = load_model(config)
+    model = models.load(config)
     processor = open_eval_data(config, VIVQA.name).vis_processor
     cache = FeatureCache(
         "disk",
@@ -104,7 +131,7 @@ def _encode(settings: QuickSettings) -> None:
         for split in ImageTextPretrainTask().build_datasets(train, ["train"]):
             paths += split.records.image_paths()
         paths += data.dataset.image_paths()
-    cache.build(paths, model.encode_image_features, processor, batch_size=16)
+    cache.build(paths, model.encode_image_features, processor)
 
 
 def _evaluate(
@@ -112,12 +139,15 @@ def _evaluate(
     task: QuickTask,
     checkpoint: Path,
     label: str,
+    models: _Models,
     *,
     blank: bool = False,
 ) -> EvalResult:
+    config = settings.eval_config(task, checkpoint)
     return evaluate(
-        settings.eval_config(task, checkpoint),
+        config,
         task.name,
+        load=lambda: models.load(config),
         blank=blank,
         save_path=settings.out / label,
         report=False,
