@@ -13,6 +13,8 @@ import orjson
 _LONGEST_EMPTY = len(b"false")
 """Bytes of the longest JSON value that may count as empty."""
 
+_BLANKS = np.frombuffer(b" \t\r\n\\", dtype=np.uint8)
+
 Form = Literal["text", "json", "slow_json"]
 
 
@@ -79,14 +81,17 @@ class PackedColumn:
         return PackedColumn(data[: ends[-1]] if len(ends) else data, ends, form=self.form)
 
     def empty(self) -> np.ndarray:
-        """Which values are empty (no text, null, nothing in them, zero, false), shape (rows,)."""
+        """Which values are empty, shape (rows,): no text but white space, null, no items."""
         lengths = self._lengths()
-        if self.form == "text":
-            found: np.ndarray = lengths == 0
-            return found
+        suspects = lengths <= _LONGEST_EMPTY
+        filled = np.flatnonzero(lengths > 1)
+        begins = self._ends[filled].astype(np.int64) - lengths[filled]
+        # What a text begins with: after the quotation mark of JSON, which may escape it.
+        begins += self.form != "text"
+        suspects[filled] |= np.isin(self._data[begins], _BLANKS)
         found = np.zeros(len(self), dtype=bool)
-        for index in np.flatnonzero(lengths <= _LONGEST_EMPTY).tolist():
-            found[index] = not self[index]
+        for index in np.flatnonzero(suspects).tolist():
+            found[index] = is_empty(self[index])
         return found
 
     def __len__(self) -> int:
@@ -105,6 +110,13 @@ class PackedColumn:
 
     def _loads(self, data: bytes) -> Any:
         return orjson.loads(data) if self.form == "json" else json.loads(data)
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value says nothing: no text but white space, None, no items; 0 is a value."""
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or (isinstance(value, list | dict) and not value)
 
 
 Column = PackedColumn | np.ndarray

@@ -91,6 +91,8 @@ def _turns_mistake(turns: Any) -> str | None:
             return "a turn of conversations has no value"
         if turn.get("from") in _SPEAKERS[1 - number % 2]:
             return f"turn {number} is from {turn['from']}, but a human and a model take turns"
+        if number % 2 and not turn["value"].strip():
+            return f"turn {number} is an empty answer"
         if CONNECT_SYM in turn["value"]:
             return f"a turn holds {CONNECT_SYM}, which separates turns"
     return None

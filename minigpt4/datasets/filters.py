@@ -42,11 +42,20 @@ def where_mistakes(where: Any) -> list[str]:
 
 
 def table_where(table: Table, where: Mapping[str, Any], *, name: str) -> Table:
-    """The rows that pass all conditions of ``rows_where``; says how many."""
+    """The rows that pass all conditions of ``rows_where``; says how many.
+
+    Raises:
+        DataError: None does, or see ``rows_where``.
+    """
     wanted = rows_where(table, where)
     logger.info(
         "%s: %d of %d rows are meant by build_info.where", name, wanted.sum(), len(table)
     )  # fmt: skip
+    if not wanted.any():
+        raise DataError(
+            f"no row of {', '.join(table.files)} is as datasets.{name}.build_info.where says "
+            f"({dict(where)}): correct the condition, or name another file."
+        )
     return table if wanted.all() else table.only(wanted)
 
 

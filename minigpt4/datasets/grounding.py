@@ -168,7 +168,8 @@ class GroundingDataset(RecordDataset):
         return self.spec.box_form == "ready" and not {"boxes", "bbox"} & set(self.spec.columns)
 
     def _filled_columns(self) -> Sequence[str]:
-        return [name for name in self.spec.columns if name in ("phrase", "caption", "output")]
+        texts = ("phrase", "caption", "output", *(("bbox",) if self.box_form == "ready" else ()))
+        return [name for name in self.spec.columns if name in texts]
 
     def _computed(self) -> Sequence[str]:
         return ("boxes", "whole")
@@ -178,7 +179,10 @@ class GroundingDataset(RecordDataset):
             pattern = self._answer_pattern(row)
         except KeyError as error:
             return error.args[0]
-        if self.spec.box_form == "ready" or not self._wants_boxes(pattern):
+        if self.spec.box_form == "ready":
+            written = "bbox" not in self.spec.columns or isinstance(row.get("bbox"), str)
+            return None if written else f"bbox is {row.get('bbox')}, which is no box_form: ready"
+        if not self._wants_boxes(pattern):
             return None
         if is_converted(self.spec.box_form):
             mistake = pixel_box_mistake(row, self.spec.box_form, sized=self._sized)

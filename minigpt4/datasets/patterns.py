@@ -33,6 +33,12 @@ class Pattern:
         names = [name for _, name, _, _ in self._parts if name is not None]
         return tuple(dict.fromkeys(name.split("[")[0].split(".")[0] for name in names))
 
+    @cached_property
+    def whole_columns(self) -> tuple[str, ...]:
+        """Those that are written as they are: ``{answer}``, not ``{answer[0]}``."""
+        names = [name for _, name, _, _ in self._parts if name is not None]
+        return tuple(dict.fromkeys(name for name in names if not {"[", "."} & set(name)))
+
     def fill(self, row: Mapping[str, Any]) -> str:
         """Fill in the values of a row.
 

@@ -116,6 +116,11 @@ READERS: dict[str, Reader] = {
 _SPREADSHEETS = ("xlsx", "xls", "ods")
 
 
+def lack(error: Exception) -> str:
+    """What is wrong with a file, of the error that taking it apart raised."""
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+
+
 def read_table(
     paths: Sequence[str],
     *,

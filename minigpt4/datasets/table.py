@@ -182,14 +182,11 @@ class Table:
             )
 
     def empty(self, name: str) -> np.ndarray:
-        """Which rows have nothing in a column (no text, None, 0, no items), shape (rows,)."""
+        """Which rows have nothing in a column, shape (rows,); see ``is_empty``."""
         column = self._columns[name]
         if isinstance(column, PackedColumn):
             return column.empty()
-        found: np.ndarray = (
-            np.zeros(len(column), dtype=bool) if column.ndim > 1 else ~column.astype(bool)
-        )
-        return found
+        return np.zeros(len(column), dtype=bool)
 
     def distinct(self, names: Sequence[str]) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Which combinations of values some columns have.
@@ -198,6 +195,8 @@ class Table:
             For each row the number of its combination, shape (rows,), and the combinations in the
             order of first use.
         """
+        if not names:
+            return np.zeros(len(self), dtype=np.int32), [{}]
         numbers: dict[Any, int] = {}
         codes = np.empty(len(self), dtype=np.int32)
         for start in range(0, len(self), _CHUNK):

@@ -99,12 +99,13 @@ class TestTable:
         assert (last.value(0, "v"), last.place(0)) == (values[2], "f, row 2")
 
     def test_what_is_empty(self):
-        values = ["", 0, None, [], {}, False, "x", 1, [0], 0.5, True]
+        nothing = ["", " ", "\n\t ", None, [], {}]
+        values = [*nothing, "x", " x", "\\", '"', "é", 0, False, 1, [0], [""], 0.5, True]
         table = Table.from_rows([{"v": v} for v in values], source="f")
-        assert table.empty("v").tolist() == [not v for v in values]
-        for kind in (["", "é"], [0, 2], [False, True], [0.0, 1.5], [[0, 0], [1, 1]]):
+        assert table.empty("v").tolist() == [v in nothing for v in values]
+        for kind in (["", " ", "é", " é"], [0, 2], [False, True], [0.0, 1.5], [[0, 0], [1, 1]]):
             empty = Table.from_rows([{"v": v} for v in kind], source="f").empty("v")
-            assert empty.tolist() == [not v for v in kind]
+            assert empty.tolist() == [v in nothing for v in kind]
 
     def test_distinct_combinations(self):
         rows = [{"a": a, "b": b} for a, b in ((1, "x"), (2, "x"), (1, "x"), (1, "y"))]

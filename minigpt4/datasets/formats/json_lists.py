@@ -39,7 +39,10 @@ def read_json(path: Path, options: ReaderOptions) -> Table:
     content = load_json(path)
     if not isinstance(content, dict) or options.records not in content:
         raise DataError(f"{path} has no list under {options.records!r} (build_info.records).")
-    return Table.from_rows(_checked(content[options.records], path, 0), source=str(path))
+    rows = content[options.records]
+    if not isinstance(rows, list):
+        raise DataError(f"{path} has no list under {options.records!r} (build_info.records).")
+    return Table.from_rows(_checked(rows, path, 0), source=str(path))
 
 
 def read_jsonl(path: Path, options: ReaderOptions) -> Table:

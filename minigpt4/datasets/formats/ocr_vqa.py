@@ -9,7 +9,7 @@ from typing import Any
 
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.datasets.formats.json_lists import load_json
-from minigpt4.datasets.readers import ReaderOptions
+from minigpt4.datasets.readers import ReaderOptions, lack
 from minigpt4.datasets.table import Table
 
 _SPLITS = {"train": 1, "val": 2, "test": 3}
@@ -38,7 +38,10 @@ def read_ocr_vqa(path: Path, options: ReaderOptions) -> Table:
             for row in _rows(key, cover, path)
         ]
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path} is not as OCR-VQA publishes it (missing: {error}).") from error
+        raise DataError(f"{path} is not as OCR-VQA publishes it ({lack(error)}).") from error
+    if not rows:
+        wanted = f"{options.split!r} (split: {_SPLITS[options.split]})"
+        raise DataError(f"{path} has no question of the split {wanted}: name the whole file.")
     return Table.from_rows(rows, source=str(path))
 
 
@@ -49,6 +52,8 @@ def _rows(key: str, cover: dict[str, Any], path: Path) -> Iterator[dict[str, Any
             f"{path}: {key} has {len(questions)} questions and {len(answers)} answers; fetch the "
             "file again."
         )
+    if not isinstance(cover["imageURL"], str):
+        raise DataError(f"{path}: {key} has no address of a picture (imageURL); fetch it again.")
     image = key + os.path.splitext(cover["imageURL"])[1]  # noqa: PTH122 - of an address
     for question, answer in zip(questions, answers, strict=True):
         yield {

@@ -13,7 +13,7 @@ from typing import Any
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.common.plain_pickle import load_plain_pickle
 from minigpt4.datasets.formats.json_lists import load_json
-from minigpt4.datasets.readers import ReaderOptions
+from minigpt4.datasets.readers import ReaderOptions, lack
 from minigpt4.datasets.table import Table
 
 _CHUNK = 32768
@@ -52,8 +52,8 @@ def read_refer(path: Path, options: ReaderOptions) -> Table:
         rows = list(_rows(refs, boxes, sizes, options.split))
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"{refs_file} and instances.json beside it are not as REFER writes them (missing: "
-            f"{error}); fetch both again."
+            f"{refs_file} and instances.json beside it are not as REFER writes them "
+            f"({lack(error)}); fetch both again."
         ) from error
     if not rows:
         there = ", ".join(sorted({str(ref.get("split")) for ref in refs}))

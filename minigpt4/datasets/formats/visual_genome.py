@@ -8,7 +8,7 @@ from typing import Any
 
 from minigpt4.common.errors import DataError
 from minigpt4.datasets.formats.json_lists import iter_json
-from minigpt4.datasets.readers import ReaderOptions
+from minigpt4.datasets.readers import ReaderOptions, lack
 from minigpt4.datasets.table import Table
 
 _REGIONS, _IMAGES = "region_descriptions.json", "image_data.json"
@@ -50,8 +50,8 @@ def read_regions(path: Path, options: ReaderOptions) -> Table:
         )
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"{path / _REGIONS} and {_IMAGES} are not as Visual Genome writes them (missing: "
-            f"{error}); fetch both again."
+            f"{path / _REGIONS} and {_IMAGES} are not as Visual Genome writes them "
+            f"({lack(error)}); fetch both again."
         ) from error
 
 
