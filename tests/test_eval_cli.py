@@ -141,7 +141,7 @@ def test_all_entries_with_one_model(config, monkeypatch, tmp_path, capsys):
     assert run(evaluate, *words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(loads) == 1
-    assert [line.partition(" (")[0] for line in lines] == [
+    assert [line.partition(" (")[0].partition(",")[0] for line in lines] == [
         "vivqa: accuracy 100.00 %", "mvtec_ad: map 50.00 %",
     ]  # fmt: skip
     assert all("95 % interval" in line and line.endswith("2 samples") for line in lines)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minigpt4.common.errors import WeightsError
+from minigpt4.common.errors import WeightsError, naming
 
 COMPONENTS = {
     "visual_encoder.": "vision",
@@ -109,9 +109,10 @@ def save_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
     os.close(handle)
     temporary = Path(name)
     try:
-        write(temporary)
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+        with naming(path):
+            write(temporary)
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:

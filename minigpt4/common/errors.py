@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,16 @@ def run_cli(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | 
             ResourceError.exit_code,
         )
     return 0
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Let an error while a file is written, such as a full disk's, say which file it was."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def is_out_of_memory(error: BaseException) -> bool:

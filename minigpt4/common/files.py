@@ -20,7 +20,7 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         raise ResourceError(
             f"The folder {folder} cannot be made ({error.strerror}): choose another with "
-            "--options run.save_path=DIR."
+            "--options run.save_path=DIR, or --out where that named it."
         ) from None
 
 

@@ -10,6 +10,7 @@ from minigpt4.reports.page import Facts, Note, Section
 _NAMES = {
     "ckpt": "checkpoint",
     "eval_file": "data",
+    "folder": "working folder",
     "samples": "samples",
     "blank": "pictures blanked",
     "prompt_style": "prompts",

@@ -235,7 +235,7 @@ def overlap_section(metrics: Mapping[str, Any], counts: Mapping[str, Any] | None
         counts: What evaluation and training share, from the head of a predictions file.
     """
     part = metrics.get("no_overlap") or {}
-    said = _shared_pictures(counts) if counts else ""
+    said = overlap_statement(counts) if counts else ""
     if not part.get("count") or part["count"] == metrics.get("count"):
         return [Note("Overlap with training", said)] if said else []
     rows = [
@@ -249,11 +249,19 @@ def overlap_section(metrics: Mapping[str, Any], counts: Mapping[str, Any] | None
     return [Table("Overlap with training", columns, rows, bars=[1], note=said)]
 
 
-def _shared_pictures(counts: Mapping[str, Any]) -> str:
+def overlap_statement(counts: Mapping[str, Any]) -> str:
+    """What evaluation and training share, in one sentence; empty where it is not known.
+
+    Args:
+        counts: From the head of a predictions file.
+    """
     if "pictures" not in counts:
         return ""
-    found = f"{counts.get('pictures_in_training', 0):,} of {counts['pictures']:,} pictures"
-    if counts.get("pairs") is not None:
-        found += f" and {counts['pairs']:,} pairs of picture and question"
+    shared, total = counts.get("pictures_in_training", 0), counts["pictures"]
     where = f" ({counts['train_file']})" if counts.get("train_file") else ""
+    if not shared:
+        return f"None of the {total:,} test pictures occurs in training{where}."
+    found = f"{shared:,} of {total:,} test pictures ({100 * shared / total:.0f} %)"
+    if counts.get("pairs") is not None:
+        found += f" and {counts['pairs']:,} exact pairs of picture and question"
     return f"{found} also occur in training{where}."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from minigpt4.common.errors import ConfigError
 from minigpt4.scoring import binary, detection, object_answers, objects, refer, vqa
@@ -32,6 +32,12 @@ class ScoreOptions:
     metric: str | None = None
     resamples: int = 1000
     seed: int = 0
+
+    @classmethod
+    def from_mapping(cls, saved: Mapping[str, Any]) -> Self:
+        """Options as a file keeps them; what this version does not know is left out."""
+        known = {each.name for each in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in saved.items() if name in known})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,17 @@ class Prediction:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
-        """A prediction of its line in a file; what this version does not know is left out."""
+        """A prediction of its line in a file; what this version does not know is left out.
+
+        Raises:
+            TypeError: Something is missing or of another type.
+        """
         known = {each.name for each in fields(cls)}
-        return cls(**{name: value for name, value in row.items() if name in known})
+        made = cls(**{name: value for name, value in row.items() if name in known})
+        for value, kind in (
+            (made.id, str), (made.answer, str), (made.meta, dict), (made.probabilities, dict),
+            (made.probability, (int, float)),
+        ):  # fmt: skip
+            if not isinstance(value, kind):
+                raise TypeError(f"{value!r} is not of type {kind}")
+        return made

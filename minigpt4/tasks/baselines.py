@@ -14,6 +14,7 @@ import numpy as np
 
 from minigpt4.common.boxes import WHOLE, Box, labelled
 from minigpt4.common.text import normalize
+from minigpt4.datasets.overlap import answer_of
 from minigpt4.scoring.defect_answers import (
     DEFECT,
     LABELS,
@@ -23,7 +24,7 @@ from minigpt4.scoring.defect_answers import (
 )
 from minigpt4.scoring.kinds import Kind, ScoreOptions, get_kind
 from minigpt4.scoring.prediction import Prediction
-from minigpt4.tasks.overlap import answer_of, training_samples
+from minigpt4.tasks.overlap import training_samples
 
 if TYPE_CHECKING:
     from minigpt4.datasets.schema import Sample

@@ -12,10 +12,10 @@ from typing import Any
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.common.files import make_folder, write_json, write_text
 from minigpt4.reports import compare_text
+from minigpt4.reports.shared import overlap_statement
 from minigpt4.scoring.comparison import DataComparison, compare_pair, score_run
 from minigpt4.scoring.kinds import ScoreOptions, get_kind
 from minigpt4.scoring.prediction import Prediction
-from minigpt4.tasks.overlap import statement
 from minigpt4.tasks.prediction_file import entry_of, predictions_path, read_predictions
 
 logger = logging.getLogger(__name__)
@@ -252,15 +252,15 @@ def _align(runs: Sequence[_Run]) -> None:
 
 def _score_options(runs: Sequence[_Run]) -> tuple[ScoreOptions, list[str]]:
     """The way of scoring of the first run that names one, for all; a note where another differs."""
-    known = {each.name for each in dataclasses.fields(ScoreOptions)}
     given = {each.name: each.run["score_options"] for each in runs if each.run.get("score_options")}
     if not given:
         return ScoreOptions(), []
     (leader, chosen), *others = given.items()
-    options = ScoreOptions(**{name: chosen[name] for name in known & chosen.keys()})
+    options = ScoreOptions.from_mapping(chosen)
     notes = []
     for other, own in others:
-        changed = {name: own[name] for name in known & own.keys() if own[name] != chosen.get(name)}
+        theirs = dataclasses.asdict(ScoreOptions.from_mapping(own))
+        changed = {name: each for name, each in theirs.items() if each != getattr(options, name)}
         if changed:
             said = ", ".join(f"{name} {value}" for name, value in sorted(changed.items()))
             notes.append(
@@ -287,4 +287,4 @@ def _notes(runs: Sequence[_Run]) -> list[str]:
             if not there
         ]
     shared = next((each.run["overlap"] for each in runs if each.run.get("overlap")), None)
-    return notes if shared is None else [*notes, statement(shared)]
+    return notes if shared is None else [*notes, overlap_statement(shared)]

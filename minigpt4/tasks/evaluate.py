@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigpt4.scoring.kinds import KINDS, ScoreOptions, get_kind
+from minigpt4.scoring.kinds import ScoreOptions, get_kind
 from minigpt4.scoring.prediction import Prediction
-from minigpt4.tasks.answer_plan import AnswerPlan, plan_answers
+from minigpt4.tasks.answer_plan import plan_answers
 from minigpt4.tasks.baselines import condense, score_baselines
 from minigpt4.tasks.eval_setup import (
     EvalData,
@@ -25,16 +25,14 @@ from minigpt4.tasks.eval_setup import (
 )
 from minigpt4.tasks.identity import run_header
 from minigpt4.tasks.overlap import annotate
-from minigpt4.tasks.predict import predict
 from minigpt4.tasks.prediction_file import PredictionFile, Saved, alone, predictions_path
 from minigpt4.tasks.processes import Processes, join_processes
-from minigpt4.tasks.results import EvalResult, score_and_write, score_options
+from minigpt4.tasks.results import EvalResult, score_and_write
 from minigpt4.tasks.rounds import Asker, ask, asking_order, latest
 
 if TYPE_CHECKING:
     from minigpt4.common.config import Config
     from minigpt4.common.settings import RunSettings
-    from minigpt4.datasets.base import RecordDataset
     from minigpt4.datasets.features import FeatureCache
 
 logger = logging.getLogger(__name__)
@@ -45,8 +43,6 @@ _STYLES = {
 }
 BLANK = "blank"
 """Folder, below that of an evaluation, for what was answered without looking."""
-PRIMARY_METRIC = {name: kind.primary for name, kind in KINDS.items()}
-"""The metric that stands for an evaluation, by its kind."""
 
 
 def evaluate(
@@ -132,6 +128,11 @@ def _ask_rest(run: _Run, saved: Saved, model: Any, processes: Processes) -> None
     )  # fmt: skip
     saved.run.setdefault("prompt_style", style)
     if processes.is_main:
+        # Not before the model is loaded: what is there stays in place if it cannot be.
+        if run.anew and (aside := run.file.set_aside()) is not None:
+            logger.info(
+                "%s: begun anew; the answers that were there are kept as %s", run.asker.name, aside
+            )
         run.file.write(saved, run.asker.order)
     processes.gather(None)  # nobody appends before
     ask(run.asker, saved, run.file, model=model, processes=processes)
@@ -178,7 +179,9 @@ def _baselines(
     if blind is not None:
         description = "the model with every picture blanked"
         found[BLANK] = condense(get_kind(data.kind), blind.metrics, description)
-    return found | score_baselines(data, predictions, options=ScoreOptions(**run["score_options"]))
+    return found | score_baselines(
+        data, predictions, options=ScoreOptions.from_mapping(run["score_options"])
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +193,14 @@ class _Run:
         file: Where answers are kept.
         saved: What is there already.
         scoring: What the run's file should say about scoring.
+        anew: Whether what is in the file is to be put aside.
     """
 
     asker: Asker
     file: PredictionFile
     saved: Saved
     scoring: dict[str, Any]
+    anew: bool = False
 
 
 def _prepare(
@@ -215,8 +220,10 @@ def _prepare(
     overlap = annotate(data.dataset, settings.train_file_path)
     plan = plan_answers(data, samples)
     scoring = {
-        "score_options": score_options(
-            score=run.score, metric=settings.metric, resamples=run.bootstrap, seed=run.seed
+        "score_options": asdict(
+            ScoreOptions(
+                score=run.score, metric=settings.metric, resamples=run.bootstrap, seed=run.seed
+            )
         ),
         "overlap": overlap.counts() if overlap else None,
     }
@@ -241,9 +248,8 @@ def _prepare(
     )  # fmt: skip
     time = datetime.now().astimezone().isoformat(timespec="seconds")
     file = PredictionFile(path, {**header, **scoring, "time": time})
-    if (fresh or file.holds_finished_other()) and (aside := file.set_aside()) is not None:
-        logger.info("%s: begun anew; the answers that were there are kept as %s", data.name, aside)
-    saved = file.saved() or Saved(dict(file.run))
+    anew = fresh or file.holds_finished_other()
+    saved = (None if anew else file.saved()) or Saved(dict(file.run))
     answered = sum(not tries for _, tries in saved.answers)
     if asker.next_round(saved, 0) is None:
         logger.info(
@@ -252,7 +258,7 @@ def _prepare(
         )  # fmt: skip
     elif answered:
         logger.info("%s continues: %d of %d answers are there", data.name, answered, len(asker.ids))
-    return _Run(asker=asker, file=file, saved=saved, scoring=scoring)
+    return _Run(asker=asker, file=file, saved=saved, scoring=scoring, anew=anew)
 
 
 def _rounding(run: RunSettings) -> bool | str:
@@ -260,46 +266,3 @@ def _rounding(run: RunSettings) -> bool | str:
     if run.feature_cache == "off":
         return False
     return True if run.feature_cache_dtype == "fp16" else run.feature_cache_dtype
-
-
-def evaluate_dataset(
-    model: Any,
-    dataset: RecordDataset,
-    kind: str,
-    batch_size: int,
-    max_new_tokens: int,
-    *,
-    indices: Sequence[int] | None = None,
-    gather: Callable[[list[Prediction]], list[Prediction]] | None = None,
-) -> dict[str, float]:
-    """The figures of a data set without files or intervals, for validation while training.
-
-    Args:
-        model: The model as it stands; its training mode is restored.
-        dataset: Opened for evaluation (``training=False``).
-        kind: ``vqa`` or ``detection``; ``PRIMARY_METRIC`` names its most telling figure.
-        batch_size: Samples a generation step.
-        max_new_tokens: Longest answer in tokens.
-        indices: Only these samples.
-        gather: Joins this process's predictions with those of others on their share.
-    """
-    from minigpt4.models.generation import GenerationOptions
-
-    wanted = set(range(len(dataset)) if indices is None else indices)
-    predictions = predict(
-        model,
-        dataset,
-        batch_size=batch_size,
-        plan=AnswerPlan(search=GenerationOptions(max_new_tokens=max_new_tokens)),
-        spans=KINDS[kind].spans,
-        indices=[number for number in asking_order(dataset.described()) if number in wanted],
-        style="training",  # also where training began from a checkpoint of the original
-    )
-    if gather is not None:
-        predictions = gather(predictions)
-    metrics = KINDS[kind].score(predictions, ScoreOptions(resamples=0))
-    return {
-        name: float(value)
-        for name, value in metrics.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-    }

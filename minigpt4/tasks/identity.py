@@ -33,6 +33,8 @@ _NO_EFFECT = {
     "ckpt", "model_type",
 }  # fmt: skip
 _DIGITS = 16
+_HASHES = {"model.ckpt": "ckpt", "data": "eval_file", "pictures": None, "prompts": None}
+"""Parts of an identity that are hashes, and where a run says which file they are of."""
 
 
 def data_key(data: EvalData, samples: Iterable[Sample]) -> str:
@@ -103,6 +105,7 @@ def run_header(
         "data_key": key,
         "identity": identity,
         "eval_file": str(data.settings.eval_file_path),
+        "folder": str(Path.cwd()),
         "samples": len(samples),
         "blank": blank,
         "arch": settings.arch,
@@ -112,6 +115,31 @@ def run_header(
         "decoding": plan.describe(),
         "version": minigpt4.__version__,
     }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What tells two runs apart, each as ``name before -> after``."""
+    before, after = old.get("identity") or {}, new.get("identity") or {}
+    found = []
+    for name in dict.fromkeys([*after, *before]):
+        a, b = before.get(name), after.get(name)
+        if a == b:
+            continue
+        place = _HASHES.get(name)
+        if place is not None and old.get(place) != new.get(place):
+            found.append(f"{name} {old.get(place) or 'none'} -> {new.get(place) or 'none'}")
+        elif name in _HASHES:
+            of = f" {new[place]}" if place is not None and new.get(place) else ""
+            found.append(f"the content of {name}{of}")
+        else:
+            found.append(f"{name} {_short(a)} -> {_short(b)}")
+    return found or ["it is of another version"]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = text if value not in (None, "") else "none"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _weights(settings: ModelSettings, model: Any) -> str | None:

@@ -215,7 +215,8 @@ class ImageTextPretrainTask(BaseTask):
         from accelerate.utils import gather_object
 
         from minigpt4.common.distributed import rank, world_size
-        from minigpt4.tasks.evaluate import PRIMARY_METRIC, evaluate_dataset
+        from minigpt4.scoring.kinds import get_kind
+        from minigpt4.tasks.validation import evaluate_dataset
 
         figures = {}
         for each in data.source:
@@ -230,7 +231,7 @@ class ImageTextPretrainTask(BaseTask):
                 indices=range(rank(), len(each.records), world_size()),
                 gather=gather_object if world_size() > 1 else None,
             )
-            name = PRIMARY_METRIC[each.kind]
+            name = get_kind(each.kind).primary
             if name in metrics:
                 figures[f"{each.name}_{name}"] = metrics[name]
         return figures

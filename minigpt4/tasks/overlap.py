@@ -13,25 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt4.common.errors import DataError, UserError
-from minigpt4.common.metrics import percent
-from minigpt4.datasets.overlap import NONE, PAIR, PICTURE, answer_of, compare, keys_of
-from minigpt4.datasets.overlap import find_train_file as find_beside
+from minigpt4.datasets.overlap import NONE, PAIR, compare, find_train_file, keys_of
 
 if TYPE_CHECKING:
     from minigpt4.datasets.base import RecordDataset
     from minigpt4.datasets.schema import Sample
-
-__all__ = [
-    "NONE",
-    "PAIR",
-    "PICTURE",
-    "OverlapReport",
-    "annotate",
-    "answer_of",
-    "find_train_file",
-    "statement",
-    "training_samples",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +54,6 @@ class OverlapReport:
         """Everything but the extras, for files."""
         names = (each for each in self.__slots__ if each != "extras")
         return {name: getattr(self, name) for name in names}
-
-    def statement(self, metrics: Mapping[str, Any] | None = None) -> str:
-        """One sentence for log and report; see the function ``statement``."""
-        return statement(self.counts(), metrics)
 
 
 def annotate(dataset: RecordDataset, train_file: str | Path | None = None) -> OverlapReport | None:
@@ -122,7 +104,8 @@ def training_samples(
     """
     if train_file == "":
         return None
-    path = Path(train_file) if train_file is not None else find_train_file(dataset)
+    beside = find_train_file(Path(dataset.spec.ann_path[0]))
+    path = beside if train_file is None else Path(train_file)
     if path is None:
         return None
     try:
@@ -133,33 +116,6 @@ def training_samples(
         # It was not asked for by name, so it may be something else that is called so.
         logger.warning("Nothing is said about the overlap with training: %s", error)
         return None
-
-
-def find_train_file(dataset: RecordDataset) -> Path | None:
-    """Training annotations beside an evaluation file, under the name that goes with its own."""
-    return find_beside(Path(dataset.spec.ann_path[0]))
-
-
-def statement(counts: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> str:
-    """What is shared, in one sentence, with the accuracy on what is not.
-
-    Args:
-        counts: ``OverlapReport.counts()``.
-        metrics: Metrics with ``no_overlap``: {accuracy, count}.
-    """
-    shared, total = counts["pictures_in_training"], counts["pictures"]
-    if not shared:
-        return f"None of the {total:,} test pictures occurs in training."
-    text = f"{shared:,} of {total:,} test pictures ({100 * shared / total:.0f} %)"
-    if counts["pairs"] is not None:
-        text += f" and {counts['pairs']:,} exact picture-question pairs"
-    text += " also occur in training"
-    rest = (metrics or {}).get("no_overlap")
-    if rest and rest.get("accuracy") is not None:
-        text += (
-            f"; on the {rest['count']:,} questions without: accuracy {percent(rest['accuracy'])}"
-        )
-    return f"{text}."
 
 
 def _read(dataset: RecordDataset, path: Path) -> list[Sample]:

@@ -18,9 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from minigpt4.common.errors import ConfigError, DataError
+from minigpt4.common.errors import ConfigError, DataError, naming
 from minigpt4.common.files import make_folder, write_text
 from minigpt4.scoring.prediction import Prediction
+from minigpt4.tasks.identity import differences
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,6 @@ _SUFFIX = "_predictions.jsonl"
 _SYNC_SECONDS = 10.0
 """Flushed lines outlive a killed process; so often they are also made to outlive the machine."""
 _SHOWN = 3
-_HASHES = {"model.ckpt": "ckpt", "data": "eval_file", "pictures": None, "prompts": None}
-"""Parts of an identity that are hashes, and where a run says which file they are of."""
 
 
 def predictions_path(folder: Path, name: str) -> Path:
@@ -45,6 +44,8 @@ def entry_of(path: Path) -> str:
 def read_predictions(path: Path) -> tuple[dict[str, Any], list[Prediction]]:
     """The run and its predictions, in the order of the data; an unfinished file gives fewer.
 
+    Pictures are also found from another working folder than the evaluation's.
+
     Raises:
         DataError: There is no such file, or it is none of predictions.
     """
@@ -53,10 +54,12 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], list[Prediction]]:
     saved = read_saved(path)
     if saved is None:
         raise DataError(f"{path} is no file of predictions: its first line does not say what ran.")
-    last: dict[str, Prediction] = {}
-    for each in saved.answers.values():
-        last[each.id] = each
-    return saved.run, list(last.values())
+    predictions = {each.id: each for each in saved.answers.values()}
+    folder = Path(saved.run.get("folder") or "")  # where the evaluation ran, if not here
+    for each in predictions.values():
+        if each.image_path and not Path(each.image_path).exists():
+            each.image_path = str(folder / each.image_path)
+    return saved.run, list(predictions.values())
 
 
 @dataclass(slots=True)
@@ -102,36 +105,11 @@ def read_saved(path: Path) -> Saved | None:
                 saved = Saved(dict(row["run"]))
             else:
                 saved.add([Prediction.from_row(row)])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             if number == len(lines):  # the machine stopped while the line was on its way to disk
                 break
             raise DataError(f"Line {number} of {path} is no prediction.") from None
     return saved
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What tells two runs apart, each as ``name before -> after``."""
-    before, after = old.get("identity") or {}, new.get("identity") or {}
-    found = []
-    for name in dict.fromkeys([*after, *before]):
-        a, b = before.get(name), after.get(name)
-        if a == b:
-            continue
-        place = _HASHES.get(name)
-        if place is not None and old.get(place) != new.get(place):
-            found.append(f"{name} {old.get(place) or 'none'} -> {new.get(place) or 'none'}")
-        elif name in _HASHES:
-            of = f" {new[place]}" if place is not None and new.get(place) else ""
-            found.append(f"the content of {name}{of}")
-        else:
-            found.append(f"{name} {_short(a)} -> {_short(b)}")
-    return found or ["it is of another version"]
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = text if value not in (None, "") else "none"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @contextlib.contextmanager
@@ -207,7 +185,7 @@ class PredictionFile:
         whole: Saved | None = None
         for path in (self.path, *self._parts()):
             found = read_saved(path) if path.is_file() else None
-            if found is None:
+            if found is None or not found.answers:
                 continue
             if found.run.get("key") != self.run["key"]:
                 changes = differences(found.run, self.run)
@@ -270,8 +248,9 @@ class Appender:
         self._write([asdict(each) for each in predictions])
 
     def _write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._file.write(_lines(rows))
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(_lines(rows))
+            self._file.flush()
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             os.fsync(self._file.fileno())
             self._synced = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ class EvalResult:
 
     Attributes:
         name: The entry of ``evaluation_datasets``, or ``<entry>_<split>``.
-        kind: ``vqa``, ``detection`` or ``refer``.
+        kind: ``vqa``, ``detection``, ``objects`` or ``refer``.
         metrics: See the kind's scoring; also in the file ``metrics``. Empty in all but the main
             one of several processes.
         predictions: In the order of the data.
@@ -63,7 +63,7 @@ def score_and_write(
     """
     kind = get_kind(run["kind"], metric=run["score_options"].get("metric"))
     name = run["name"]
-    metrics = kind.score(predictions, ScoreOptions(**run["score_options"]))
+    metrics = kind.score(predictions, ScoreOptions.from_mapping(run["score_options"]))
     if (run.get("identity") or {}).get("resample") is not None:
         metrics["resampled"] = resampling(predictions, kind)
     if run.get("baselines"):
@@ -111,8 +111,3 @@ def _more_lines(metrics: Mapping[str, Any], primary: str) -> Iterator[str]:
         )
     for each in metrics.get("baselines", {}).values():
         yield f"Without looking, {each['description']}: {primary} {percent(each.get(primary))}"
-
-
-def score_options(**chosen: Any) -> dict[str, Any]:
-    """Options of scoring as files keep them."""
-    return asdict(ScoreOptions(**chosen))

@@ -167,7 +167,9 @@ def test_the_overlap_with_training_is_stated():
     assert isinstance(table, Table)
     assert [row[0] for row in table.rows] == ["all", "picture not in training"]
     assert [row[-1] for row in table.rows] == [3, 1]
-    assert table.note.startswith("1,376 of 2,789 pictures and 66 pairs of picture and question")
+    assert table.note.startswith(
+        "1,376 of 2,789 test pictures (49 %) and 66 exact pairs of picture"
+    )
     cards = sections[-1].cards
     assert {each.groups["training"] for each in cards} == {
         "not in training", "picture in training", "pair in training"

@@ -9,11 +9,13 @@ from scripted import ScriptedModel, part, said, write_mvtec, write_vivqa
 from minigpt4.common.config import Config
 from minigpt4.common.errors import ConfigError, DataError, ResourceError
 from minigpt4.datasets.features import FeatureCache
+from minigpt4.scoring.kinds import get_kind
 from minigpt4.scoring.original_mvtec import original_id
 from minigpt4.tasks import evaluate as evaluate_module
 from minigpt4.tasks import rounds
 from minigpt4.tasks.eval_setup import find_entry, load_model, open_eval_data
-from minigpt4.tasks.evaluate import PRIMARY_METRIC, evaluate, evaluate_dataset
+from minigpt4.tasks.evaluate import evaluate
+from minigpt4.tasks.validation import evaluate_dataset
 
 QUESTIONS = [
     ("màu của chiếc xe là gì", "màu đỏ", 5, 2),
@@ -31,9 +33,10 @@ PARTS = [
 @pytest.fixture(autouse=True)
 def _ask_in_order(monkeypatch):
     """The scripted answers are those of the samples as they stand in the file."""
-    monkeypatch.setattr(
-        "minigpt4.tasks.evaluate.asking_order", lambda samples: list(range(len(list(samples))))
-    )
+    for module in ("evaluate", "validation"):
+        monkeypatch.setattr(
+            f"minigpt4.tasks.{module}.asking_order", lambda samples: list(range(len(list(samples))))
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +83,7 @@ def read(path):
 def test_vivqa_from_configuration_to_files(cfg, tmp_path, caplog):
     result = evaluate(cfg, "vivqa", model=ScriptedModel(["Màu đỏ", "ba", "mèo"]))
     assert result.metrics["accuracy"] == pytest.approx(2 / 3)
-    assert result.metrics[PRIMARY_METRIC[result.kind]] == result.metrics["accuracy"]
+    assert result.metrics[get_kind(result.kind).primary] == result.metrics["accuracy"]
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
         "vivqa.json", "vivqa_predictions.jsonl", "vivqa_metrics.json", "vivqa_report.html",

@@ -17,8 +17,7 @@ from PIL import Image
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.common.settings import DatasetSettings, RunSettings
 from minigpt4.runners.features import cache_features, fit_statistics
-from minigpt4.tasks import ImageTextPretrainTask
-from minigpt4.tasks import evaluate as evaluation
+from minigpt4.tasks import ImageTextPretrainTask, validation
 from minigpt4.tasks.image_text_pretrain import Split
 
 PICTURE = {"train": {"name": "blip2_image_train", "image_size": 16}}
@@ -151,7 +150,7 @@ def test_figures_come_from_the_answers_to_each_data_set(
         asked.append((kind, len(dataset), list(options["indices"])))
         return {"accuracy": 0.25, "count": 7.0}
 
-    monkeypatch.setattr(evaluation, "evaluate_dataset", evaluate_dataset)
+    monkeypatch.setattr(validation, "evaluate_dataset", evaluate_dataset)
     task = ImageTextPretrainTask()
     data = task.evaluation_data(RunSettings(), splits)
     assert task.evaluation_figures(None, data) == {"vivqa_accuracy": 0.25}

@@ -4,10 +4,10 @@ import pytest
 from scripted import vqa_prediction
 
 from minigpt4.common.errors import ConfigError, DataError
+from minigpt4.tasks.identity import differences
 from minigpt4.tasks.prediction_file import (
     Appender,
     PredictionFile,
-    differences,
     predictions_path,
     read_predictions,
 )
@@ -74,6 +74,35 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(DataError, match="no file of predictions"):
         read_predictions(tmp_path / "list.json")
+
+
+@pytest.mark.parametrize(
+    "row", ['"text"', "7", '{"id": "a"}', '{"id": "a", "answer": 5, "finished": true, '
+            '"probability": 1.0}']
+)  # fmt: skip
+def test_a_line_that_is_no_prediction_is_named(path, row):
+    write(path, [answer("b", "2")])
+    head, line = path.read_text("utf-8").splitlines()
+    path.write_text(f"{head}\n{row}\n{line}\n", "utf-8")
+    with pytest.raises(DataError, match="Line 2"):
+        read_predictions(path)
+
+
+def test_pictures_are_found_from_another_working_folder(path, tmp_path, monkeypatch):
+    (tmp_path / "ảnh.jpg").touch()
+    made = answer("a", "1")
+    made.image_path = "ảnh.jpg"
+    write(path, [made], run={**RUN, "folder": str(tmp_path)})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_predictions(path)[1][0].image_path == str(tmp_path / "ảnh.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert read_predictions(path)[1][0].image_path == "ảnh.jpg"
+
+
+def test_another_run_that_answered_nothing_is_no_obstacle(path):
+    write(path, run={**RUN, "key": "other"})
+    assert PredictionFile(path, RUN).saved() is None
 
 
 def test_fields_of_other_versions_are_passed_over(path):

@@ -75,3 +75,28 @@ def test_a_file_without_answers_is_refused(tmp_path):
     path.write_text('{"run": {"name": "x", "kind": "vqa", "samples": 3}}\n')
     with pytest.raises(DataError, match="no predictions"):
         rescore(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "meta", "message"),
+    [
+        ({}, {}, "meta lacks 'answer'"),
+        ({"name": "../x"}, {"answer": "a"}, "which is no name"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(tmp_path, head, meta, message):
+    path = tmp_path / "x_predictions.jsonl"
+    run = {"name": "x", "kind": "vqa", "samples": 1, **head}
+    row = {"id": "1", "answer": "a", "finished": True, "probability": 1.0, "meta": meta}
+    path.write_text(f"{json.dumps({'run': run})}\n{json.dumps(row)}\n", "utf-8")
+    with pytest.raises(DataError, match=message):
+        rescore(path, report=False)
+
+
+def test_options_of_other_versions_are_passed_over(result, tmp_path):
+    path = tmp_path / "x_predictions.jsonl"
+    head, *rows = result.files["predictions"].read_text("utf-8").splitlines()
+    run = json.loads(head)["run"]
+    run["score_options"]["unheard_of"] = 1
+    path.write_text("\n".join([json.dumps({"run": run}), *rows, ""]), "utf-8")
+    assert rescore(path, report=False).metrics == result.metrics

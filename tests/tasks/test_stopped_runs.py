@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from stopped_run import PARTS, PictureModel, plain, run, write_config
 
-from minigpt4.common.errors import ConfigError
+from minigpt4.common.errors import ConfigError, WeightsError
 from minigpt4.tasks.prediction_file import alone, read_predictions
 
 HERE = Path(__file__).parent
@@ -150,6 +150,16 @@ def test_another_run_keeps_a_finished_one_under_another_name(folder, whole):
     assert len(read_predictions(folder / "whole" / NAME)[1]) == 4
     old = folder / "whole" / "mvtec_ad_predictions.old1.jsonl"
     assert old.read_text("utf-8").splitlines() == whole[1]
+
+
+def test_what_is_finished_stays_until_the_other_model_is_loaded(folder, whole):
+    def load():
+        raise WeightsError("broken")
+
+    with pytest.raises(WeightsError):
+        run(folder, None, "run.seed=7", load=load, save_path=folder / "whole")
+    assert lines(folder / "whole") == whole[1]
+    assert not list((folder / "whole").glob("*.old*"))
 
 
 def test_other_data_or_pictures_are_another_run(folder, whole):
