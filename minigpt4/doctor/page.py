@@ -9,8 +9,8 @@ from minigpt4.doctor.examination import Checkup, Examination
 from minigpt4.doctor.findings import Finding, count_severities, some
 from minigpt4.doctor.sheet import contact_sheet
 from minigpt4.reports import plots
+from minigpt4.reports.finding_list import FindingEntry, FindingList
 from minigpt4.reports.gallery import language_of
-from minigpt4.reports.issue_list import Issue, IssueList
 from minigpt4.reports.page import (
     Figure,
     Headline,
@@ -92,8 +92,8 @@ def _headline(examination: Examination) -> Headline:
 def _findings(findings: Sequence[Finding]) -> Section:
     if not findings:
         return Note("Findings", "Nothing was found.")
-    issues = [
-        Issue(
+    entries = [
+        FindingEntry(
             finding.severity,
             finding.dataset,
             finding.summary,
@@ -103,7 +103,7 @@ def _findings(findings: Sequence[Finding]) -> Section:
         )
         for finding in findings
     ]
-    return IssueList("Findings", issues, elsewhere="all in doctor.json")
+    return FindingList("Findings", entries, elsewhere="all in doctor.json")
 
 
 def _data_sets(checkups: Sequence[Checkup]) -> Table:

@@ -1,7 +1,7 @@
 """Reports: one HTML page that holds everything it shows and opens without a network.
 
 A page is a title and a list of sections: ``Headline``, ``Facts``, ``Table``, ``Matrix``, ``Plots``,
-``Note``, ``Gallery`` (in ``minigpt4.reports.gallery``), ``IssueList`` and
+``Note``, ``Gallery`` (in ``minigpt4.reports.gallery``), ``FindingList`` and
 ``TokenStrips``.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from minigpt4.common.files import write_text
 from minigpt4.common.metrics import percent
+from minigpt4.reports.finding_list import FindingList
 from minigpt4.reports.gallery import Card, DrawnBox, Gallery
-from minigpt4.reports.issue_list import IssueList
 from minigpt4.reports.pictures import embed
 from minigpt4.reports.token_strips import TokenStrips
 
@@ -151,7 +151,7 @@ class Note:
     preformatted: bool = False
 
 
-Section = Headline | Facts | Table | Matrix | Plots | Note | Gallery | IssueList | TokenStrips
+Section = Headline | Facts | Table | Matrix | Plots | Note | Gallery | FindingList | TokenStrips
 
 
 def write_report(

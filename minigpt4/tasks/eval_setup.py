@@ -254,8 +254,10 @@ def keep_features(cfg: Config, data: EvalData, model: Any, cache: FeatureCache |
         num_workers=worker_count(run.num_workers),
     )
     if built.broken:
-        path, reason = next(iter(built.broken.items()))
-        raise DataError(f"{len(built.broken)} pictures cannot be read, such as {path}: {reason}")
+        reason = next(iter(built.broken.values()))  # it names the picture
+        raise DataError(
+            f"{data.name}: {len(built.broken)} of its pictures cannot be read: {reason}"
+        )
     data.dataset.use_features(None if built.mode == "off" else cache)
 
 

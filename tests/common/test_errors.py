@@ -6,7 +6,7 @@ import os
 import pytest
 
 from minigpt4.common import errors
-from minigpt4.common.errors import UserError, is_out_of_memory, run_cli
+from minigpt4.common.errors import UserError, is_out_of_memory, naming, run_cli
 
 KINDS = [
     errors.UserError,
@@ -54,6 +54,15 @@ def test_ctrl_c(capsys):
 def test_full_disk_names_the_file(capsys):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/log.txt")
     assert run_cli(raising(full), []) == errors.ResourceError.exit_code
+    assert "out/log.txt" in capsys.readouterr().err
+
+
+def test_a_full_disk_in_the_middle_of_a_file_names_it_too(capsys):
+    def main(argv):
+        with naming("out/log.txt"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write() raises it
+
+    assert run_cli(main, []) == errors.ResourceError.exit_code
     assert "out/log.txt" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with something: one entry a kind of mistake, its places folded away."""
+"""What a check found: one entry a kind of mistake, its places folded away."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
-class Issue:
+class FindingEntry:
     """One kind of mistake.
 
     Attributes:
@@ -29,11 +29,11 @@ class Issue:
 
 
 @dataclass(frozen=True, slots=True)
-class IssueList:
+class FindingList:
     """Mistakes in the order in which a reader should know of them."""
 
-    kind: ClassVar[str] = "issues"
+    kind: ClassVar[str] = "findings"
     title: str
-    issues: Sequence[Issue]
+    entries: Sequence[FindingEntry]
     elsewhere: str = ""
     """Where all places are, said after a list that is not complete."""
