@@ -25,7 +25,7 @@ _KEYS = {
     "evaluation_datasets": HOW_TO_READ - {item.name for item in fields(EvalDatasetSettings)},
 }
 
-EVALUATED = ("vqa", "detection", "refer")
+_EVALUATED = ("vqa", "detection", "refer")
 """Kinds that can be evaluated."""
 
 
@@ -81,13 +81,11 @@ def inherit_reading(merged: dict[Any, Any], *, public: Set[str]) -> None:
     for name in set(trained) & set(evaluations) - public:
         train, entry = trained[name], evaluations[name]
         info = train.get("build_info") if isinstance(train, dict) else None
-        if not isinstance(info, dict) or not isinstance(entry, dict | None):
+        if not isinstance(info, dict) or train.get("kind") not in _EVALUATED:
+            continue
+        if not isinstance(entry, dict | None):
             continue
         entry = dict(entry or {})
-        entry.setdefault("kind", train.get("kind"))
-        if entry["kind"] not in EVALUATED:
-            evaluations[name] = entry
-            continue
         reading = {key: value for key, value in info.items() if key in HOW_TO_READ}
         first = _only(info.get("ann_path"))
         if not entry.get("eval_file_path"):
@@ -102,6 +100,7 @@ def inherit_reading(merged: dict[Any, Any], *, public: Set[str]) -> None:
             reading["reader_options"] = {k: v for k, v in options.items() if k != "split"}
         if not entry.get("img_path"):
             entry["img_path"] = info.get("image_path") or ""
+        entry.setdefault("kind", train["kind"])
         entry["build_info"] = reading | (entry.get("build_info") or {})
         evaluations[name] = entry
 

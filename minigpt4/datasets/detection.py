@@ -51,6 +51,6 @@ class _DefectDataset(GroundingDataset):
         table = super()._read(paths, split)
         names = set(table.names)
         boxed = names & {"boxes", "bbox"} or names >= set(CORNERS)
-        if _STATE not in names and boxed and names & {"class", "classes"}:
+        if _STATE not in names and (not boxed or names & {"class", "classes"}):
             raise _NoDefectsError(f"{', '.join(paths)} has no column {_STATE}.")
         return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import Counter
@@ -130,7 +131,8 @@ def _numbers(value: Any) -> Any:
 
 def _listed(value: Any) -> list[Any] | None:
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = json.loads(value)
+        with contextlib.suppress(json.JSONDecodeError):  # a name may begin so
+            value = json.loads(value)
     if value is None or isinstance(value, list):
         return value
     return [value]

@@ -178,7 +178,8 @@ class RowPictures:
                 len(rows) - len(kept), len(rows),
             )  # fmt: skip
             return kept
-        root = picture_roots(self._spec.image_path, self._spec.ann_path[0])[0]
+        roots = picture_roots(self._spec.image_path, self._spec.ann_path[0])
+        root = folder if some else roots[0]
         where = root if Path(root).is_dir() else f"{root}, which is not there"
         remedy = "set build_info.image_path" if training else "set img_path"
         if some:

@@ -62,6 +62,8 @@ class Table:
         self.classes = tuple(classes)
         self.picture_root: str | None = None
         """Folder of the pictures where the format knows it; what an entry says goes first."""
+        self.row_files: list[str] = []
+        """The annotation file of each row, where each has its own; empty: they share ``files``."""
         self._columns = {
             unicodedata.normalize("NFC", name): column for name, column in columns.items()
         }
@@ -116,6 +118,8 @@ class Table:
         )
         if source is not None:
             table._sources = [(source, len(table))]
+        if all(each.row_files for each in tables):
+            table.row_files = [file for each in tables for file in each.row_files]
         roots = {each.picture_root for each in tables}
         table.picture_root = roots.pop() if len(roots) == 1 else None
         return table
@@ -228,7 +232,7 @@ class Table:
             for name, column in self._columns.items()
         }
         table = Table(columns, sources=self._sources, classes=self.classes)
-        table.picture_root = self.picture_root
+        table.picture_root, table.row_files = self.picture_root, self.row_files
         table._length = int(wanted.sum())
         numbers = np.flatnonzero(wanted)
         table._numbers = numbers if self._numbers is None else self._numbers[numbers]
@@ -250,7 +254,7 @@ class Table:
 
         table = Table.from_chunks(chunks(), source="")
         table.classes, table._sources = self.classes, self._sources
-        table.picture_root = self.picture_root
+        table.picture_root, table.row_files = self.picture_root, self.row_files
         made = np.array(numbers, dtype=np.int64)
         table._numbers = made if self._numbers is None else self._numbers[made]
         return table
@@ -258,12 +262,14 @@ class Table:
     def place(self, index: int) -> str:
         """Where a row came from, for messages; see ``source``."""
         source, row = self.source(index)
-        return f"{source}, row {row}"
+        return source if row is None else f"{source}, row {row}"
 
-    def source(self, index: int) -> tuple[str, int]:
-        """The file a row came from, and the row's number in it, from 0."""
+    def source(self, index: int) -> tuple[str, int | None]:
+        """The file a row came from, and its number in it, from 0; None where it is all of it."""
         if self._numbers is not None:
             index = int(self._numbers[index])
+        if self.row_files:
+            return self.row_files[index], None
         for source, count in self._sources:
             if index < count:
                 return source, index

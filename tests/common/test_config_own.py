@@ -93,7 +93,7 @@ class TestInheritance:
 
     def test_a_kind_without_figures_of_its_own_is_refused(self, tmp_path):
         entry = evaluation_of(tmp_path, "datasets.mine.kind=caption", "datasets.mine.val_share=0.2")
-        with pytest.raises(ConfigError, match=r"kind caption .*valid_splits"):
+        with pytest.raises(ConfigError, match=r"captions, .*valid_splits"):
             eval_splits("mine", entry)
 
     def test_public_data_sets_keep_their_own_form(self, tmp_path):

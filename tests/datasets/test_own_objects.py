@@ -94,6 +94,21 @@ class TestFormats:
         path.write_text("train: ../train.txt\nnames: [cat, dog, chó con]\n", encoding="utf-8")
         assert answers(open_objects(path, reader="yolo")) == {"b.jpg": ANSWERS["b.jpg"]}
 
+    def test_yolo_several_folders_and_labels_without_pictures(self, tmp_path, caplog):
+        write_yolo(tmp_path, "train")
+        path = write_yolo(tmp_path, "more")
+        (tmp_path / "labels/more/gone.txt").write_text("0 0.5 0.5 1 1\n")
+        text = path.read_text(encoding="utf-8")
+        text = text.replace("more: images/more", "train: [images/train, images/more]")
+        path.write_text(text, encoding="utf-8")
+        with caplog.at_level("WARNING"):
+            dataset = open_objects(path, reader="yolo")
+        assert len(dataset) == 2 * len(ANSWERS)
+        assert "1 text files belong to no picture" in caplog.text
+        (tmp_path / "labels/more/b.txt").write_text("0 3 3 1 1\n")
+        with pytest.raises(DataError, match=r"labels/more/b\.txt: the box .*outside"):
+            open_objects(path, reader="yolo")
+
     @pytest.mark.parametrize(
         ("line", "said"),
         [("9 0.5 0.5 1 1", "no class 9"), ("0 0.5 0.5", "too few"), ("x 1 1 1 1", "not a class")],

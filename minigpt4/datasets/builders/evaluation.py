@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from minigpt4.common.config import DEFAULTS
-from minigpt4.common.config_own import EVALUATED
 from minigpt4.common.errors import ConfigError, DataError
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import EvalDatasetSettings
 from minigpt4.datasets.base import ImageProcessor, RecordDataset, TextProcessor
 from minigpt4.datasets.builders.defaults import default_build_info
-from minigpt4.datasets.builders.record_builder import KINDS, dataset_class, prepare_build_info
+from minigpt4.datasets.builders.record_builder import dataset_class, prepare_build_info
 from minigpt4.datasets.readers import READERS
 
 _DEFAULTS_OF_KIND = {"vqa": "vivqa", "detection": "mvtec_ad"}
@@ -42,13 +41,12 @@ def eval_splits(name: str, settings: EvalDatasetSettings) -> dict[str, EvalDatas
         DataError: A file that was asked for, or every file, is missing.
     """
     where = f"evaluation_datasets.{name}"
-    if settings.kind in set(KINDS) - set(EVALUATED):
-        raise ConfigError(
-            f"{where}: data of kind {settings.kind} are judged by their loss alone, which training "
-            "gives with run.valid_splits: [val]; take the entry out."
-        )
     if not settings.eval_file_path:
-        raise ConfigError(f"{where}.eval_file_path is empty; set it to the annotation file.")
+        raise ConfigError(
+            f"{where}.eval_file_path is empty; set it to the annotation file, or give datasets."
+            f"{name} a val_ann_path or val_share (captions, grounding and conversations have no "
+            "evaluation but their loss in training, with run.valid_splits: [val])."
+        )
     unknown = [split for split in settings.splits if split not in settings.files]
     if unknown:
         known = ", ".join(settings.files) or "none; name their files in files"

@@ -74,13 +74,24 @@ class _PictureStore:
         self.folder = folder
         self.used = False
 
-    def put(self, content: bytes) -> str | None:
-        """The name of a picture, relative to the folder; None for bytes that are none."""
+    def put(self, content: bytes, *, sure: bool = False) -> str | None:
+        """The name of a picture, relative to the folder.
+
+        Args:
+            content: Its bytes.
+            sure: Whether they are meant to be one: then what cannot be read is kept as well, for
+                broken pictures are met later, as those in files are.
+
+        Returns:
+            None for bytes that are no picture.
+        """
         try:
             with Image.open(io.BytesIO(content)) as image:
                 ending = (image.format or "png").lower()
         except (OSError, ValueError, Image.DecompressionBombError):
-            return None
+            if not sure:
+                return None
+            ending = "broken"
         digest = hashlib.blake2b(content).hexdigest()[:_DIGITS]
         name = f"{digest[:2]}/{digest}.{ending}"
         path = self.folder / name
@@ -100,7 +111,7 @@ def _plain(value: Any, store: _PictureStore) -> Any:
         return store.put(value)
     if isinstance(value, Mapping):
         if set(value) == _PICTURE_KEYS:
-            return value["path"] if value["bytes"] is None else store.put(value["bytes"])
+            return value["path"] if value["bytes"] is None else store.put(value["bytes"], sure=True)
         return {str(key): _plain(item, store) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, store) for item in value]

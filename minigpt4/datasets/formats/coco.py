@@ -36,8 +36,8 @@ def read_coco(path: Path, options: ReaderOptions) -> Table:
             "a plain list of entries is read with build_info.reader: json."
         )
     annotations = content.get("annotations") or []
-    captions = bool(annotations) and "caption" in annotations[0]
     try:
+        captions = bool(annotations) and "caption" in annotations[0]
         names = {each["id"]: str(each["name"]) for each in content.get("categories") or []}
         pictures = _pictures(content, path)
         rows = (

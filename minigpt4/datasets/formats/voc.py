@@ -63,6 +63,7 @@ def read_voc(path: Path, options: ReaderOptions) -> Table:
         tried = (row["image"], PurePosixPath(row["image"]).name, row.pop("stem"))
         row["image"] = next((there[each] for each in tried if each in there), tried[1])
     table = Table.from_rows(rows, source=str(folder))
+    table.row_files = [str(file) for file in files]
     table.picture_root = None if options.image_path else str(root)
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ class _Place(NamedTuple):
     root: Path
     pictures: list[str]
     labels: list[Path]
+    stray: int = 0
+    """Text files without a picture."""
 
 
 def read_yolo(path: Path, options: ReaderOptions) -> Table:
@@ -68,9 +71,15 @@ def read_yolo(path: Path, options: ReaderOptions) -> Table:
         )
     if without:
         logger.info("%s: %d of %d pictures have no text file", path, without, len(place.pictures))
+    if place.stray:
+        logger.warning(
+            "%s: %d text files belong to no picture of %s and are left out",
+            path, place.stray, place.root,
+        )  # fmt: skip
     rows = [_row(*each, names) for each in zip(place.pictures, place.labels, strict=True)]
     table = Table.from_rows(rows, source=str(path))
     table.classes = tuple(names)
+    table.row_files = [str(file) for file in place.labels]
     table.picture_root = str(place.root)
     return table
 
@@ -90,7 +99,8 @@ def _of_folder(path: Path, options: ReaderOptions) -> _Place:
             f"there is no folder {root} of pictures; set build_info.image_path to theirs."
         )
     pictures = list(list_pictures(root))
-    return _Place(root, pictures, [(path / each).with_suffix(".txt") for each in pictures])
+    labels = [(path / each).with_suffix(".txt") for each in pictures]
+    return _Place(root, pictures, labels, len(set(files) - set(labels)))
 
 
 def _of_yaml(file: Path, content: Mapping[str, Any], split: str) -> _Place:
@@ -100,11 +110,22 @@ def _of_yaml(file: Path, content: Mapping[str, Any], split: str) -> _Place:
         there = ", ".join(each for each in ("train", "val", "test") if content.get(each))
         raise ConfigError(f"{file} has no split {split!r} (it has {there or 'none'}).")
     value = content[key]
-    if not isinstance(value, str):
-        raise DataError(f"{file}: {key} is {value!r}; only one folder or list a split is read.")
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
+        raise DataError(f"{file}: {key} is {value!r}, but must name folders or lists of pictures.")
     base = file.parent
     if content.get("path") and (base / str(content["path"])).is_dir():
         base = base / str(content["path"])
+    places = [_of_source(each, base=base, file=file, key=key) for each in values]
+    if len(places) == 1:
+        return places[0]
+    pictures = [os.path.relpath(p.root / each, base) for p in places for each in p.pictures]
+    labels = [label for each in places for label in each.labels]
+    return _Place(base, pictures, labels, sum(each.stray for each in places))
+
+
+def _of_source(value: str, *, base: Path, file: Path, key: str) -> _Place:
+    """What one folder or list of a data.yaml holds."""
     # Roboflow writes ../train/images although the folder lies beside the file.
     options = [base / value, base / value.removeprefix("../"), file.parent / value]
     source = next((each for each in options if each.exists()), None)
@@ -112,7 +133,10 @@ def _of_yaml(file: Path, content: Mapping[str, Any], split: str) -> _Place:
         raise DataError(f"{file}: there is no {options[0]} ({key}); correct the path.")
     if source.is_dir():
         pictures = list(list_pictures(source))
-        return _Place(source, pictures, [_label_of(source / each) for each in pictures])
+        labels = [_label_of(source / each) for each in pictures]
+        known, folders = set(labels), {label.parent for label in labels}
+        there = (f for folder in folders for f in folder.glob("*.txt") if f.name not in _NAME_FILES)
+        return _Place(source, pictures, labels, sum(each not in known for each in there))
     lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
     listed = [line.removeprefix("./") for line in lines if line]
     return _Place(base, listed, [_label_of(base / each) for each in listed])
@@ -135,10 +159,13 @@ def _names(given: Any, folder: Path) -> list[str]:
             raise DataError(f"there is no file of classes {given} (reader_options.names).")
         return _names_in(file)
     if isinstance(given, Mapping):
-        numbers = sorted(given, key=int)
-        if [int(number) for number in numbers] != list(range(len(numbers))):
-            raise DataError("the numbers of names must be 0, 1, 2 ... without a gap.")
-        return [str(given[number]) for number in numbers]
+        numbered = {str(number): str(name) for number, name in given.items()}
+        if set(numbered) != set(map(str, range(len(given)))):
+            raise DataError(
+                f"the numbers of names ({folder}) must be 0, 1, 2 ... without a gap: give each "
+                "number a name."
+            )
+        return [numbered[str(number)] for number in range(len(numbered))]
     if isinstance(given, Sequence):
         return [str(each) for each in given]
     for place in (folder, folder.parent, folder.parent.parent):
