@@ -26,7 +26,7 @@ from minigpt4.datasets.opening import (
 )
 from minigpt4.datasets.patterns import fill
 from minigpt4.datasets.pictures import BLANK, BrokenPictureError, load_picture
-from minigpt4.datasets.readers import read_table
+from minigpt4.datasets.readers import lack, read_table
 from minigpt4.datasets.row_pictures import RowPictures
 from minigpt4.datasets.schema import Sample, Turn
 from minigpt4.datasets.spec import make_spec
@@ -227,7 +227,13 @@ class RecordDataset(Dataset[Sample]):
         number = int(self._rows[draw.row])
         row = self._table.row(number)
         rng = random.Random(f"{self.seed}/{draw.row}/{draw.salt}") if self.training else None
-        sample = self._describe(row, number, rng=rng)
+        try:
+            sample = self._describe(row, number, rng=rng)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.name}, {self._table.place(number)}: the patterns of build_info cannot be "
+                f"filled in from this row ({lack(error)})."
+            ) from error
         paths = self._pictures.paths(row)
         if not paths:
             return sample

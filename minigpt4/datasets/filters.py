@@ -22,14 +22,10 @@ _TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def where_mistakes(where: Any) -> list[str]:
+def where_mistakes(where: Mapping[str, Any] | None) -> list[str]:
     """What is wrong with a ``where``, one sentence each; checked before any file is read."""
-    if where is None:
-        return []
-    if not isinstance(where, Mapping):
-        return [f"where is {where!r}, but must name columns, e.g. {{split: train}}"]
     mistakes = []
-    for column, wanted in where.items():
+    for column, wanted in (where or {}).items():
         if not isinstance(wanted, Mapping):
             continue
         for test, operand in wanted.items():

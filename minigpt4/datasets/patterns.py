@@ -15,12 +15,14 @@ class Pattern:
     None is written as nothing.
 
     Raises:
-        ValueError: The braces do not match.
+        ValueError: The braces do not match, or name no column.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._parts = list(string.Formatter().parse(text))
+        if any(not name or name.isdigit() for name in self.columns):
+            raise ValueError("braces that name no column; double those that are meant as such")
         # Most patterns name whole columns, which need none of the formatter's machinery.
         self._simple = all(
             name is None or (name.isidentifier() and not conversion)

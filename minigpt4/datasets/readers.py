@@ -196,6 +196,12 @@ def _reader(path: str, name: str) -> Reader:
         raise ConfigError(
             f"{path} is a spreadsheet, which is not read: save it as CSV UTF-8 and name that file."
         )
+    if name == "auto" and file.is_dir() and wanted not in READERS:
+        folders = ", ".join(key for key, each in READERS.items() if each.takes != "file")
+        raise ConfigError(
+            f"{path} is a folder: name the annotation file in it (build_info.ann_path), or set "
+            f"build_info.reader to a format that is read from a folder ({folders})."
+        )
     if wanted not in READERS:
         raise ConfigError(
             f"there is no reader {wanted!r} for {path}; set build_info.reader to one of "

@@ -12,6 +12,7 @@ from minigpt4.common.errors import ConfigError
 from minigpt4.datasets.filters import where_mistakes
 from minigpt4.datasets.patterns import compiled, pattern_columns
 from minigpt4.datasets.readers import READERS
+from minigpt4.datasets.value_types import type_mistakes
 
 # Keys of older files, understood by ``annotation_paths`` or without a meaning here.
 _OLD_KEYS = (
@@ -28,6 +29,9 @@ _OLD_READER_OPTIONS = ("dataset", "splitBy")
 BOX_FORMS = (
     "grid", "pixels_xyxy", "pixels_xywh", "shares_xyxy", "shares_xywh", "shares_cxcywh", "ready"
 )  # fmt: skip
+
+
+_TASKS = ("refer", "identify", "detection", "objects", "grounding")
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -77,8 +81,8 @@ class RecordSpec:
     ``shares_xywh`` and ``shares_cxcywh`` (centre, width, height): in shares of them, 0-1;
     ``ready``: already written as in answers."""
     task: str | None = None
-    """Grounding: ``refer``, ``identify``, ``detection`` (of defects) or ``objects`` (of any
-    classes), which sets the defaults."""
+    """What sets the defaults: of grounding ``refer``, ``identify``, ``detection`` (of defects) or
+    ``objects`` (of any classes); of captions ``grounding`` for those with boxes."""
     classes: tuple[str, ...] = ()
     """Objects: names of the classes to find, in the order of answers; empty: all there are."""
     per: str = "picture"
@@ -143,6 +147,9 @@ def make_spec(
             near = difflib.get_close_matches(key, [*known, *_OLD_KEYS], n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             mistakes.append(f"unknown key {key!r}{hint}")
+    wrong = type_mistakes(build_info, RecordSpec)
+    if wrong:
+        raise ConfigError(f"datasets.{name}.build_info: {'; '.join([*mistakes, *wrong])}.")
     reader = READERS.get(build_info.get("reader", "auto"))
     form = reader.form if reader is not None else {}
     values = {**defaults, **form, **{k: v for k, v in build_info.items() if k in known}}
@@ -169,13 +176,15 @@ def make_spec(
     skips = ("error", "skip")
     for key, allowed in (
         ("on_broken", skips), ("on_bad_row", skips), ("box_form", BOX_FORMS),
-        ("per", ("picture", "category")),
+        ("per", ("picture", "category")), ("task", _TASKS),
     ):  # fmt: skip
-        if values.get(key, allowed[0]) not in allowed:
+        if (values.get(key) or allowed[0]) not in allowed:
             mistakes.append(f"{key} is {values[key]!r}, but must be one of {', '.join(allowed)}")
     share = values.get("val_share", 0.0)
-    if not isinstance(share, int | float) or not 0 <= share < 1:
+    if not 0 <= share < 1:
         mistakes.append(f"val_share is {share!r}, but must be a share from 0 to below 1")
+    if values.get("turns") is not None and values["turns"] < 1:
+        mistakes.append(f"turns is {values['turns']!r}, but must be 1 or more")
     texts = [values.get("image"), values.get("eval_prompt"), values.get("answer")]
     for text in [*texts, *values["prompts"], *values["more_images"]]:
         try:
@@ -196,12 +205,27 @@ def annotation_paths(build_info: Mapping[str, Any], split: str) -> tuple[str, ..
     key = "ann_path" if split == "train" else f"{split}_ann_path"
     if build_info.get(key):
         return as_strings(build_info[key])
-    nested = build_info.get("annotations") or {}
-    entry = nested.get(split) or {}
+    entry = annotation_entry(build_info, split)
     found = as_strings(entry.get("storage") or entry.get("path"))
     if not found and split == "val" and build_info.get("val_share"):
         return annotation_paths(build_info, "train")
     return found
+
+
+def annotation_entry(build_info: Mapping[str, Any], split: str) -> Mapping[str, Any]:
+    """What the older form says of a split: ``storage`` (or ``path``), ``url``, ``md5``.
+
+    Raises:
+        ConfigError: ``annotations`` holds no splits.
+    """
+    nested = build_info.get("annotations") or {}
+    if not isinstance(nested, Mapping):
+        raise ConfigError(
+            f"build_info.annotations is {nested!r}, but must name splits (train: storage: FILE); "
+            "give a file as build_info.ann_path."
+        )
+    entry = nested.get(split) or {}
+    return entry if isinstance(entry, Mapping) else {"storage": entry}
 
 
 def _storage(entry: Any) -> str | None:

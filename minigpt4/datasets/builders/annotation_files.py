@@ -10,7 +10,7 @@ from typing import Any
 
 from minigpt4.common.download import BROKEN, download, explain
 from minigpt4.common.errors import ConfigError, DataError
-from minigpt4.datasets.spec import annotation_paths, as_strings
+from minigpt4.datasets.spec import annotation_entry, annotation_paths, as_strings
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def fetch_annotations(build_info: Mapping[str, Any], split: str, *, name: str) -
         AccessError: A download was refused or is gone.
         DataError: A file is not the one that ``md5`` says.
     """
-    entry = (build_info.get("annotations") or {}).get(split) or {}
+    entry = annotation_entry(build_info, split)
     files, urls = annotation_paths(build_info, split), as_strings(entry.get("url"))
     if files != as_strings(entry.get("storage") or entry.get("path")):
         return

@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from minigpt4.common.errors import ConfigError
+
 CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
 
 
@@ -31,12 +33,22 @@ def default_build_info(name: str, overrides: Mapping[str, Any] | None = None) ->
         name: The data set.
         overrides: Laid over it before its references (``${...storage}``) are resolved, so that they
             follow what is overridden.
+
+    Raises:
+        ConfigError: They are not of its shape.
     """
     from omegaconf import OmegaConf
 
     path = CONFIGS / f"{name}.yaml"
     content: Any = OmegaConf.load(path) if path.is_file() else OmegaConf.create({})
     default = OmegaConf.select(content, f"datasets.{name}.build_info") or OmegaConf.create({})
-    merged = OmegaConf.merge(OmegaConf.create(OmegaConf.to_container(default)), overrides or {})
+    default = OmegaConf.create(OmegaConf.to_container(default))
+    try:
+        merged = OmegaConf.merge(default, overrides or {})
+    except TypeError as error:
+        raise ConfigError(
+            f"datasets.{name}.build_info holds a list where its default file ({path.name}) has "
+            "keys and values, such as annotations and images: write it as there."
+        ) from error
     info: Any = OmegaConf.to_container(merged, resolve=True)
     return dict(info)

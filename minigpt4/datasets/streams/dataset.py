@@ -285,7 +285,7 @@ class WebPairDataset(StreamDataset):
 
     def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
         for column in self._columns:
-            if row.get(column) in (None, "") or isinstance(row[column], list):
+            if row.get(column) in (None, "") or isinstance(row[column], list | dict):
                 return f"has no text under {column!r} (build_info.fields says where it is)."
         return None if self._answer(row) else "has an empty caption."
 

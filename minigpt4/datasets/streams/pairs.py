@@ -25,7 +25,8 @@ def make_pair(id: str, members: Mapping[str, Any]) -> Pair | str:
     """
     picture = next((members[ending] for ending in PICTURES if ending in members), None)
     if picture is None:
-        return f"{id} has no picture."
+        endings = ", ".join(f".{name}" for name in members if not name.startswith("__"))
+        return f"{id} has no picture (its members end in {endings})."
     if "json" not in members and "txt" not in members:
         return f"{id} has neither .json nor .txt."
     row: dict[str, Any] = {}

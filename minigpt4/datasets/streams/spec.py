@@ -9,7 +9,8 @@ from typing import Any
 
 from minigpt4.common.errors import ConfigError
 from minigpt4.datasets.patterns import compiled
-from minigpt4.datasets.spec import as_strings
+from minigpt4.datasets.spec import annotation_entry, as_strings
+from minigpt4.datasets.value_types import type_mistakes
 
 _OLD_KEYS = ("annotations", "images", "storage", "url")
 
@@ -38,8 +39,8 @@ class StreamSpec:
     """Samples, where shards cannot be counted (URLs and commands)."""
     on_broken: str = "error"
     """A shard that cannot be opened: ``error``, or ``skip`` (counted, reported)."""
-    tasks: Mapping[str, float] | None = None
-    """Weight of each task, for kinds that have several."""
+    tasks: Any = None
+    """Weight of each task, for kinds that have several; names alone (in a file) weigh the same."""
     min_score: float = 0.0
     """Least confidence of a box that is used, for kinds whose boxes have one."""
 
@@ -58,6 +59,9 @@ def make_stream_spec(
         if key not in known and key not in _OLD_KEYS:
             near = difflib.get_close_matches(key, [*known, *_OLD_KEYS], n=1)
             mistakes.append(f"unknown key {key!r}{f', did you mean {near[0]!r}?' if near else ''}")
+    wrong = type_mistakes(build_info, StreamSpec)
+    if wrong:
+        raise ConfigError(f"datasets.{name}.build_info: {'; '.join([*mistakes, *wrong])}.")
     values = {**defaults, **{k: v for k, v in build_info.items() if k in known}}
     values["shards"] = as_strings(values.get("shards")) or _old_shards(build_info)
     values["process"] = as_strings(values.get("process", StreamSpec.process))
@@ -67,11 +71,8 @@ def make_stream_spec(
         mistakes.append(f"on_broken is {values['on_broken']!r}, but must be one of error, skip")
     for key, least in (("shuffle", 0), ("lanes", 1), ("length", 1)):
         value = values.get(key)
-        if value is not None and (type(value) is not int or value < least):
-            mistakes.append(f"{key} is {value!r}, but must be a whole number, {least} or more")
-    score = values.get("min_score", 0.0)
-    if isinstance(score, bool) or not isinstance(score, int | float):
-        mistakes.append(f"min_score is {score!r}, but must be a number")
+        if value is not None and value < least:
+            mistakes.append(f"{key} is {value!r}, but must be {least} or more")
     mistakes += _task_mistakes(values, defaults)
     mistakes += _pattern_mistakes(values)
     if mistakes:
@@ -130,5 +131,5 @@ def _old_shards(build_info: Mapping[str, Any]) -> tuple[str, ...]:
 
     A default file says the second, so the first is the user's own.
     """
-    entry = (build_info.get("annotations") or {}).get("train") or {}
+    entry = annotation_entry(build_info, "train")
     return as_strings(entry.get("storage") or build_info.get("storage"))
