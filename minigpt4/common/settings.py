@@ -269,6 +269,6 @@ class RunSettings:
     wandb_log: bool = False
     """Also log to Weights & Biases."""
     score: str = "confidence"
-    """Detections' scores: confidence (the label's token probability) or constant (1.0)."""
+    """Detections' scores: confidence (token probabilities of label and box) or constant (1.0)."""
     bootstrap: int = 1000
     """Times an evaluation's pictures are drawn anew for the 95 % intervals; 0 for none."""

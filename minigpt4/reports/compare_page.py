@@ -132,15 +132,7 @@ def _by_group(part: DataComparison, key: str, title: str, metric: str) -> Iterat
 
 
 def _gallery(part: DataComparison) -> Gallery:
-    order = (BROKEN, FIXED, BOTH_WRONG, BOTH_RIGHT)
-    ranked = sorted(
-        range(part.samples),
-        key=lambda i: (min(order.index(pair.changes[i]) for pair in part.pairs), i),
-    )
-    chosen = ranked[:MAX_CARDS]
-    if len(ranked) > MAX_CARDS:
-        chosen = _share_of_each(part, order)
-    cards = [_card(part, number) for number in chosen]
+    cards = [_card(part, number) for number in _share_of_each(part)]
     texts = [words for each in cards for words in (each.question, each.answer, each.reference)]
     note = f"Marks and colours are those of {part.runs[-1].name}'s answers."
     if len(cards) < part.samples:
@@ -151,13 +143,14 @@ def _gallery(part: DataComparison) -> Gallery:
     return Gallery("Samples side by side", cards, note, language=language_of(texts))
 
 
-def _share_of_each(part: DataComparison, order: Sequence[str]) -> list[int]:
-    """As many of each change as there is room for, a rare one whole, in the order given."""
-    best = [
+def _share_of_each(part: DataComparison) -> list[int]:
+    """As many of each change as there is room for, a rare one whole, what is broken first."""
+    order = (BROKEN, FIXED, BOTH_WRONG, BOTH_RIGHT)
+    first = [
         min((pair.changes[i] for pair in part.pairs), key=order.index) for i in range(part.samples)
     ]
     left = MAX_CARDS
-    kinds = [[i for i, each in enumerate(best) if each == change] for change in order]
+    kinds = [[i for i, each in enumerate(first) if each == change] for change in order]
     shares = [0] * len(kinds)
     for place, number in enumerate(sorted(range(len(kinds)), key=lambda k: len(kinds[k]))):
         shares[number] = min(len(kinds[number]), left // (len(kinds) - place))

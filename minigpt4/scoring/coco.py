@@ -36,6 +36,10 @@ class Detections:
     labels: Sequence[int] = ()
     scores: Sequence[float] = ()
 
+    def unlabelled(self) -> Detections:
+        """The same boxes, all of one label."""
+        return Detections(self.boxes, [0] * len(self.boxes), self.scores)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelAP:

@@ -114,14 +114,10 @@ def class_aware(pictures: Sequence[DefectPicture]) -> dict[str, float | None]:
 
 def class_agnostic(pictures: Sequence[DefectPicture]) -> dict[str, float | None]:
     """AP of the boxes alone: a good part's is the whole picture, and labels do not matter."""
-
-    def unlabelled(boxes: Detections) -> Detections:
-        return Detections(boxes.boxes, [0] * len(boxes.boxes), boxes.scores)
-
     return _means(
         average_precision(
-            [unlabelled(each.found) for each in pictures],
-            [unlabelled(each.true) for each in pictures],
+            [each.found.unlabelled() for each in pictures],
+            [each.true.unlabelled() for each in pictures],
         )
     )
 

@@ -89,7 +89,7 @@ class Bootstrap:
         chosen = np.ones(len(self.cluster)) if where is None else np.asarray(where, float)
         sums = self._per_cluster(np.asarray(values, float) * chosen)
         counts = self._per_cluster(chosen)
-        return self.interval(lambda weights: _ratio(weights @ sums, weights @ counts))
+        return self.interval(lambda weights: ratio(weights @ sums, weights @ counts))
 
     def f1(self, positive: ArrayLike, predicted: ArrayLike) -> Interval | None:
         """The interval of the positive class's F1."""
@@ -100,7 +100,7 @@ class Bootstrap:
         )
 
         def statistic(weights: Weights) -> NDArray[np.float64]:
-            values = _ratio(2 * (weights @ hits), weights @ marked)
+            values = ratio(2 * (weights @ hits), weights @ marked)
             values[weights @ there == 0] = np.nan
             return values
 
@@ -121,7 +121,7 @@ class Bootstrap:
         def statistic(weights: Weights) -> NDArray[np.float64]:
             good, bad = at_levels(is_so, weights), at_levels(~is_so, weights)
             below = np.cumsum(bad, axis=1) - bad / 2
-            return _ratio((good * below).sum(axis=1), good.sum(axis=1) * bad.sum(axis=1))
+            return ratio((good * below).sum(axis=1), good.sum(axis=1) * bad.sum(axis=1))
 
         return self.interval(statistic)
 
@@ -134,7 +134,8 @@ def found_intervals(intervals: Mapping[str, Interval | None]) -> dict[str, Inter
     return {name: each for name, each in intervals.items() if each is not None}
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+def ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shares, NaN of nothing."""
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 

@@ -14,6 +14,7 @@ from minigpt4.scoring.defect_answers import answer_spans, parse_answer
 from minigpt4.scoring.prediction import Prediction, Spans
 
 Metrics = dict[str, Any]
+Scoring = Callable[[Sequence[Prediction], "ScoreOptions"], Metrics]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class Kind:
 
     name: str
     primary: str
-    score: Callable[[Sequence[Prediction], ScoreOptions], Metrics]
+    score: Scoring
     is_right: Callable[[Prediction], bool]
     can_read: Callable[[Prediction], bool]
     answers: Callable[[Sequence[Prediction]], Any]
@@ -80,6 +81,12 @@ def _summarize_vqa(metrics: Metrics) -> list[str]:
     return vqa.summary(metrics) + (binary.summary(metrics["binary"]) if "binary" in metrics else [])
 
 
+def _of_boxes(score: Callable[..., Metrics]) -> Scoring:
+    return lambda predictions, options: score(
+        predictions, score=options.score, resamples=options.resamples, seed=options.seed
+    )
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -96,12 +103,7 @@ KINDS = {
         Kind(
             name="detection",
             primary="map",
-            score=lambda predictions, options: detection.score_detection(
-                predictions,
-                score=options.score,
-                resamples=options.resamples,
-                seed=options.seed,
-            ),
+            score=_of_boxes(detection.score_detection),
             is_right=detection.is_right,
             can_read=lambda prediction: parse_answer(prediction.answer) is not None,
             answers=detection.answers_json,
@@ -112,12 +114,7 @@ KINDS = {
         Kind(
             name="objects",
             primary="map",
-            score=lambda predictions, options: objects.score_objects(
-                predictions,
-                score=options.score,
-                resamples=options.resamples,
-                seed=options.seed,
-            ),
+            score=_of_boxes(objects.score_objects),
             is_right=object_answers.is_right,
             can_read=object_answers.can_read,
             answers=objects.answers_json,

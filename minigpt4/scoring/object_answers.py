@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from minigpt4.common.boxes import Box, iou, parse_boxes
 from minigpt4.common.text import normalize
+from minigpt4.scoring.box_score import box_score
 from minigpt4.scoring.prediction import Prediction
 
 XYXY = tuple[float, float, float, float]
 RIGHT_IOU = 0.5
 """Overlap from which an object counts as found."""
-_COORDINATES = 4
 _PHRASE = re.compile(r"<p>(?P<name>.*?)</p>", re.DOTALL)
 
 
@@ -78,13 +78,8 @@ def answered(prediction: Prediction) -> list[AnsweredObject]:
 
 
 def object_score(prediction: Prediction, place: int, phrase: int) -> float:
-    """Confidence of a box: its class's probability times the coordinates' geometric mean.
-
-    See ``defect_pictures.box_score`` for what this order of boxes was measured against.
-    """
-    known = prediction.probabilities
-    coordinates = known.get(f"box_{place}", 1.0)
-    return known.get(f"label_{phrase}", 1.0) * coordinates ** (1 / _COORDINATES)
+    """Confidence of a box: its class's probability times the coordinates', see ``box_score``."""
+    return box_score(prediction, place, label=f"label_{phrase}")
 
 
 def says_nothing(prediction: Prediction) -> bool:

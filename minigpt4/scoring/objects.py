@@ -20,7 +20,7 @@ from minigpt4.common.text import normalize
 from minigpt4.scoring.calibration import calibration
 from minigpt4.scoring.coco import CocoResult, Detections, average_precision, coco_evaluate
 from minigpt4.scoring.defect_groups import SIZES
-from minigpt4.scoring.intervals import Bootstrap, Interval
+from minigpt4.scoring.intervals import Bootstrap, Interval, ratio
 from minigpt4.scoring.lines import listed, with_interval
 from minigpt4.scoring.object_answers import answered, object_score
 from minigpt4.scoring.object_pictures import Labels, ObjectPicture, pictures_of
@@ -67,7 +67,9 @@ def score_objects(
     intervals = _intervals(pictures, result, counts, rows, labels, resamples=resamples, seed=seed)
     right, said, there = (int(each.sum()) for each in counts)
     empty = [each for each in pictures if not each.true]
-    blind = average_precision([_unlabelled(each) for each in found], [_unlabelled(t) for t in true])
+    blind = average_precision(
+        [each.unlabelled() for each in found], [each.unlabelled() for each in true]
+    )
     ceiling = average_precision([labels.true(each, on_grid=True) for each in pictures], true)
     return {
         "map": whole.map,
@@ -151,9 +153,9 @@ def _intervals(
         right, said, there = (per_picture @ each for each in counts)
         return {
             **map_statistics(result, per_picture, names=names),
-            "precision_50": _ratio(right, said),
-            "recall_50": _ratio(right, there),
-            "f1_50": _ratio(2 * right, said + there),
+            "precision_50": ratio(right, said),
+            "recall_50": ratio(right, there),
+            "f1_50": ratio(2 * right, said + there),
         }
 
     found = bootstrap.intervals(statistics) if result.matches else {}
@@ -161,10 +163,6 @@ def _intervals(
         if (interval := found.pop(f"ap of {name}", None)) is not None:
             row["intervals"] = {"ap": interval}
     return found
-
-
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
 def _by_size(pictures: Sequence[ObjectPicture], result: CocoResult) -> dict[str, dict[str, Any]]:
@@ -187,10 +185,6 @@ def _by_size(pictures: Sequence[ObjectPicture], result: CocoResult) -> dict[str,
                 "count": len(chosen),
             }
     return sizes
-
-
-def _unlabelled(boxes: Detections) -> Detections:
-    return Detections(boxes.boxes, [0] * len(boxes.boxes), boxes.scores)
 
 
 def _unknown(pictures: Sequence[ObjectPicture], labels: Labels) -> dict[str, Any]:

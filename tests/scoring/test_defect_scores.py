@@ -2,8 +2,8 @@ import pytest
 from scripted import generation, part, said
 
 from minigpt4.models.generation import span_probability
+from minigpt4.scoring.box_score import box_score
 from minigpt4.scoring.defect_answers import answer_spans, parse_answer
-from minigpt4.scoring.defect_pictures import box_score
 from minigpt4.scoring.detection import score_detection, summary
 
 BOX, OTHER = (10, 20, 40, 50), (60, 60, 90, 95)
