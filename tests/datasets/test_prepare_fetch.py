@@ -322,6 +322,13 @@ class TestLanguageModel:
         main(words)
         assert (tmp_path / "llama/model.safetensors").read_bytes() == CONTENT
 
+    def test_a_token_that_is_none(self, server, hub, monkeypatch):
+        monkeypatch.setenv("HF_TOKEN", "hf_old")
+        server.files[f"/api/models/{hub.name}"] = Served(status=401)
+        server.hub = None
+        with pytest.raises(AccessError, match=r"does not accept your token.*hf auth login"):
+            main(["llama", "--model", hub.name])
+
     def test_a_file_that_differs_from_what_is_declared(self, hub, tmp_path):
         hub.declared["model.safetensors"] = hashlib.sha256(b"another").hexdigest()
         with pytest.raises(DataError, match="differs from what the hub declares"):

@@ -58,9 +58,8 @@ def _unpack_tar(archive: Path, target: Path) -> None:
     with tarfile.open(archive) as file:
         members: list[tarfile.TarInfo] = []
         size = 0
-        for (
-            member
-        ) in file:  # one by one: a bomb is refused before all of it has been looked through
+        # One by one: a bomb is refused before all of it has been looked through.
+        for member in file:
             if member.isdir():
                 continue
             if not member.isreg():
@@ -82,7 +81,10 @@ def _check(archive: Path, target: Path, members: list[tuple[str, int]]) -> None:
     for name, _ in members:
         path = PurePosixPath(name.replace("\\", "/"))
         if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-            raise DataError(f"the archive {archive} would write outside its folder: {name!r}.")
+            raise DataError(
+                f"the archive {archive} would write outside its folder ({name!r}) and is refused: "
+                "get it from where it is published."
+            )
     size = sum(size for _, size in members)
     _bound(archive, size, len(members))
     check_room(size, target, what=f"what the archive {archive} holds")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from minigpt4.common.download import BROKEN, check_room, download, explain
+from minigpt4.common.download import BROKEN, check_room, download
 from minigpt4.common.errors import AccessError, UserError
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ def from_drive(ids: Sequence[str], target: Path, *, by_hand: str) -> None:
                 logger.warning("%s; trying the other spelling of the id", error)
     address = " or ".join(f"https://drive.google.com/uc?id={each}" for each in ids)
     raise AccessError(
-        f"Google Drive did not give the file ({'; '.join(refused)}): open {address} in a browser, "
-        f"save it and {by_hand}."
+        f"Google Drive did not give the file ({'; '.join(refused)}): run the same command again to "
+        f"go on with what came so far, or open {address} in a browser, save it and {by_hand}."
     )
 
 
@@ -58,7 +58,7 @@ def _get(drive_id: str, target: Path) -> None:
         try:
             download(url, partial)
         except BROKEN as error:
-            raise explain(url, error, by_hand="name the saved file") from error
+            raise AccessError(f"{url}: {_first_words(error)}") from error
     else:
         _gdown(drive_id, partial)
     _refuse_a_page(drive_id, partial)

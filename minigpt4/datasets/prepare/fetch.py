@@ -65,7 +65,9 @@ def _unpacked(file: Path, scratch: Path) -> Path:
         return target
     check_record(file)
     if not is_archive(file):
-        raise DataError(f"{file} is neither a folder nor a .zip or .tar archive.")
+        raise DataError(
+            f"{file} is no .zip or .tar archive, or broken: remove it and get it again."
+        )
     partial = scratch / f"{file.name}.files.tmp"
     shutil.rmtree(partial, ignore_errors=True)
     try:

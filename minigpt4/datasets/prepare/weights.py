@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from minigpt4.common.download import (
     sha256_of,
     write_record,
 )
-from minigpt4.common.errors import DataError, UserError
+from minigpt4.common.errors import AccessError, DataError, UserError
 from minigpt4.datasets.prepare.drive import from_drive
 
 if TYPE_CHECKING:
@@ -108,7 +109,10 @@ def fetch_language_model(name: str = LLAMA, *, folder: Path | None = None) -> st
     except UserError:
         raise
     except Exception as error:
-        raise explain(name, error) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        said = explain(name, error)
+        raise (said if isinstance(said, AccessError) else _refused(name, error)) from error
     for each in wanted:
         declared = _declared(each)
         if declared is not None and sha256_of(found / each.rfilename) != declared:
@@ -117,6 +121,21 @@ def fetch_language_model(name: str = LLAMA, *, folder: Path | None = None) -> st
                 "the same command again."
             )
     return f"ready: {found} ({len(wanted)} files, checked); model.llama_model: {folder or name}"
+
+
+def _refused(name: str, error: Exception) -> AccessError:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if status in (401, 403):
+        return AccessError(
+            f"the hub does not accept your token for {name} ({line}): run `hf auth login` again, "
+            "or set HF_TOKEN to a valid token of an account that accepted the licence at "
+            f"https://huggingface.co/{name}."
+        )
+    return AccessError(
+        f"the hub did not give {name} ({line}): run the same command again to go on, or get it by "
+        "hand and name its folder in model.llama_model."
+    )
 
 
 def _wanted(siblings: list[RepoSibling]) -> list[RepoSibling]:
