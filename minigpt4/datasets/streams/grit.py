@@ -59,6 +59,7 @@ class GritDataset(StreamDataset):
     defaults: ClassVar[Mapping[str, Any]] = {
         "tasks": dict.fromkeys(_PROMPTS, 1.0),
         "prompts": _PROMPTS,
+        "min_score": 0.65,  # what GRIT itself kept
     }
 
     def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
