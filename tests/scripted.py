@@ -50,6 +50,7 @@ class ScriptedModel:
         self.training = True
         self.prompts: list[str] = []
         self.batches: list[int] = []
+        self.at_once: list[int | None] = []
         self.encoded = 0
 
     def train(self, mode: bool = True) -> ScriptedModel:
@@ -82,6 +83,7 @@ class ScriptedModel:
         assert not torch.is_grad_enabled()
         self.prompts += texts
         self.batches.append(len(texts))
+        self.at_once.append(options.get("at_once"))
         source = self.sampled if options["do_sample"] else self.greedy
         return [generation(source.pop(0)) for _ in texts]
 

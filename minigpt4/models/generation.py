@@ -54,6 +54,11 @@ class GenerationOptions:
         if wrong:
             raise ConfigError(f"Generation cannot work with {', '.join(wrong)}.")
 
+    @property
+    def penalizes(self) -> bool:
+        """Whether scores depend on what was said before, or on its length."""
+        return self.repetition_penalty != 1 or self.min_length > 1
+
 
 @dataclass(slots=True)
 class Decoded:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,39 +13,19 @@ from torch import Tensor
 from minigpt4.common.errors import DataError
 from minigpt4.conversation.prompts import training_prompt
 from minigpt4.models.constraints import CompiledConstraint, Constraint, Vocabulary
-from minigpt4.models.decoding import Beginnings, Stepper, decode, decode_constrained
-from minigpt4.models.generation import Generation, GenerationOptions, finish
+from minigpt4.models.decoding import Waiting, decode, decode_constrained
+from minigpt4.models.generation import Decoded, Generation, GenerationOptions, finish
 from minigpt4.models.loss import token_losses
-from minigpt4.models.merging import LoraMerger
-from minigpt4.models.minigpt_core import MiniGPTCore
+from minigpt4.models.minigpt_reading import MiniGPTReading
 from minigpt4.models.ranking import RankedAnswer, candidate_losses
-from minigpt4.models.shared_prompts import share
+from minigpt4.models.shared_prompts import Asked
 
 _CONSTRAINTS = 8
 """Compiled constraints that are kept."""
 
 
-class MiniGPTAnswers(MiniGPTCore):
+class MiniGPTAnswers(MiniGPTReading):
     """A model that answers prompts and ranks candidate answers."""
-
-    def get_context_emb(self, prompt: str, img_list: Sequence[Tensor]) -> Tensor:
-        """Embed a prompt with its pictures.
-
-        Args:
-            prompt: Holds one ``<ImageHere>`` per picture.
-            img_list: Each picture's embeddings (1, N, D) or (N, D), as from ``encode_img``.
-        Returns:
-            Tensor (1, L, D), BOS first.
-        Raises:
-            DataError: More placeholders than pictures, or pictures of different sizes.
-        """
-        pictures = [p.reshape(-1, p.shape[-1]) for p in img_list]
-        sizes = {len(p) for p in pictures}
-        if len(sizes) > 1:
-            raise DataError(f"Pictures of one prompt have {sorted(sizes)} embeddings; give alike.")
-        stacked = torch.stack(pictures) if pictures else None  # (T, N, D)
-        layout = self.sequences.inference(prompt, *_shape(stacked))
-        return self._pack([layout], [stacked]).embeds[None]
 
     @torch.no_grad()
     def generate_scored(
@@ -58,6 +37,7 @@ class MiniGPTAnswers(MiniGPTCore):
         constraint: Constraint | None = None,
         length: Sequence[int] | None = None,
         picture_of: Sequence[int] | None = None,
+        at_once: int | None = None,
         streamer: Callable[[str], None] | None = None,
         **options: Any,
     ) -> list[Generation]:
@@ -74,6 +54,8 @@ class MiniGPTAnswers(MiniGPTCore):
             picture_of: Which row of ``images`` or ``image_features`` each prompt is about, when
                 several are about one; that is encoded and, as far as the prompts begin alike, read
                 once.
+            at_once: How many prompts are answered at a time; others take the places of answered
+                ones. None for all.
             streamer: Called with the answer so far after each token; for a single prompt without
                 beams.
             **options: Fields of ``GenerationOptions``.
@@ -88,21 +70,42 @@ class MiniGPTAnswers(MiniGPTCore):
             raise ValueError("streaming takes one prompt and no beams")
         if not texts:
             return []
-        compiled = None if constraint is None else self._compiled(constraint)
+        samples = {"image": images, "image_features": image_features, "length": length}
+        asked = Asked(texts, samples, picture_of)
+        batch = min(at_once or len(texts), len(texts))
         with self._evaluating():
-            samples = {"image": images, "image_features": image_features, "length": length}
-            stepper, _ = self._prompts(texts, samples, picture_of)
-            shared: dict[str, Any] = {
-                "batch": len(texts),
-                "bos_id": self.tokenizer.bos_id,
-                "on_tokens": self._text_stream(streamer),
-            }
-            with self.lora.merged(stepper.positions):
-                if compiled is None:
-                    answers = decode(stepper, chosen, eos_ids=self.end_ids, **shared)
-                else:
-                    answers = decode_constrained(stepper, chosen, compiled, **shared)
+            answers: list[Decoded] = []
+            while len(answers) < len(texts):
+                rest = asked.part(len(answers), len(texts))
+                answers += self._decoded(rest, batch, chosen, constraint, streamer)
         return [finish(answer, self.tokenizer) for answer in answers]
+
+    def _decoded(
+        self,
+        asked: Asked,
+        batch: int,
+        options: GenerationOptions,
+        constraint: Constraint | None,
+        streamer: Callable[[str], None] | None,
+    ) -> list[Decoded]:
+        """Answers to the first prompts of a batch, or to all where they can follow each other."""
+        batch = min(batch, len(asked.texts))
+        waiting = len(asked.texts) - batch
+        stepper, _ = self._prompts(asked.part(0, batch))
+        shared: dict[str, Any] = {
+            "batch": batch,
+            "bos_id": self.tokenizer.bos_id,
+            "on_tokens": self._text_stream(streamer),
+        }
+        with self.lora.merged(stepper.positions * (batch + waiting) // batch):
+            if constraint is not None:
+                return decode_constrained(stepper, options, self._compiled(constraint), **shared)
+            if waiting and options.num_beams == 1 and stepper.can_join:
+                shared["waiting"] = Waiting(
+                    waiting,
+                    lambda begin, end: self._prompts(asked.part(batch + begin, batch + end))[0],
+                )
+            return decode(stepper, options, eos_ids=self.end_ids, **shared)
 
     def generate(
         self,
@@ -176,7 +179,7 @@ class MiniGPTAnswers(MiniGPTCore):
             return []
         with self._evaluating():
             samples = {"image": images, "image_features": image_features}
-            stepper, _ = self._prompts(texts, samples, picture_of)
+            stepper, _ = self._prompts(Asked(texts, samples, picture_of))
             ids = [[self.sequences.answer(text) for text in row] for row in candidates]
             with self.lora.merged(stepper.positions):
                 sums = candidate_losses(stepper, ids, partial(F.cross_entropy, reduction="none"))
@@ -244,7 +247,7 @@ class MiniGPTAnswers(MiniGPTCore):
             )
             for text in texts
         ]
-        stepper, lengths = self._prompts(prompts, samples)
+        stepper, lengths = self._prompts(Asked(prompts, samples))
         ids = [[self.sequences.answer(text) for text in row] for row in candidates]
         soft = self.soft_targets.to(self.device) if self.soft_targets is not None else None
         with self.lora.merged(stepper.positions):
@@ -253,44 +256,6 @@ class MiniGPTAnswers(MiniGPTCore):
             [loss / (length + len(tokens) - 1) for loss, tokens in zip(row, spelled, strict=True)]
             for row, spelled, length in zip(sums, ids, lengths, strict=True)
         ]
-
-    def _prompts(
-        self,
-        texts: Sequence[str | Sequence[str]],
-        samples: Mapping[str, Any],
-        picture_of: Sequence[int] | None = None,
-    ) -> tuple[Stepper, list[int]]:
-        """The language model about to read prompts, and the prompts' lengths."""
-        if picture_of is None:
-            pictures = self._picture_embeds(samples, len(texts))
-        else:
-            found = self._picture_embeds(samples, 1 + max(picture_of))
-            pictures = [found[each] for each in picture_of]
-        layouts = [
-            self.sequences.inference(text, *_shape(picture))
-            for text, picture in zip(texts, pictures, strict=True)
-        ]
-        lengths = [len(layout.ids) for layout in layouts]
-        shared = None if picture_of is None else share(layouts, picture_of)
-        if shared is None:
-            spliced = self._pack(layouts, pictures).padded(left=True)
-            return Stepper(self.llama_model, spliced.inputs_embeds, spliced.attention_mask), lengths
-        begun = self._pack(shared.beginnings, [found[p] for p in shared.pictures]).padded(left=True)
-        rest = self._pack(shared.rests, [None] * len(texts)).padded(left=True)
-        beginnings = Beginnings(
-            begun.inputs_embeds,
-            begun.attention_mask,
-            torch.tensor(shared.rows, device=self.device),
-        )
-        stepper = Stepper(
-            self.llama_model, rest.inputs_embeds, rest.attention_mask, beginnings=beginnings
-        )
-        return stepper, lengths
-
-    @cached_property
-    def lora(self) -> LoraMerger:
-        """Merges LoRA into the language model's weights for a while."""
-        return LoraMerger(self.llama_model)
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
@@ -310,24 +275,9 @@ class MiniGPTAnswers(MiniGPTCore):
             self._constraints[constraint] = found
         return found
 
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode for a while."""
-        training = self.training
-        self.eval()
-        try:
-            yield
-        finally:
-            self.train(training)
-
 
 def _check_rows(texts: Sequence[Any], candidates: Sequence[Any]) -> None:
     if len(texts) != len(candidates):
         raise DataError(
             f"Candidates were given for {len(candidates)} prompts, but there are {len(texts)}."
         )
-
-
-def _shape(pictures: Tensor | None) -> tuple[int, int]:
-    """Number of pictures (T, N, D) and the positions each takes."""
-    return (0, 0) if pictures is None else (pictures.shape[0], pictures.shape[1])

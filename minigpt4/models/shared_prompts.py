@@ -5,13 +5,49 @@ Several questions about one picture differ only after the picture, which is most
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
 
 from minigpt4.models.sequence import IGNORE, Layout
 
 _WORTH = 0.15
 """Least share of all positions that has to be saved for a second pass to pay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Prompts with their pictures.
+
+    Attributes:
+        texts: Prompts, or turns of conversations.
+        samples: ``image`` or ``image_features`` of each prompt or picture, and ``length``, or None.
+        picture_of: Which picture each prompt is about; None: each has its own.
+    """
+
+    texts: Sequence[str | Sequence[str]]
+    samples: Mapping[str, Any]
+    picture_of: Sequence[int] | None = None
+
+    def part(self, begin: int, end: int) -> Asked:
+        """The prompts from one number up to another, with the pictures that they are about."""
+        texts = self.texts[begin:end]
+        if len(texts) == len(self.texts):
+            return self
+        rows, which = list(range(begin, begin + len(texts))), None
+        if self.picture_of is not None:
+            about = self.picture_of[begin:end]
+            rows = list(dict.fromkeys(about))
+            place = {picture: number for number, picture in enumerate(rows)}
+            which = [place[picture] for picture in about]
+        samples = {
+            name: values[rows] if isinstance(values, Tensor) else [values[row] for row in rows]
+            for name, values in self.samples.items()
+            if values is not None
+        }
+        return Asked(texts, samples, which)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FREE, GRAMMAR, ANSWERS, RANK = "free", "grammar", "answers", "rank"
 _KIND = {GRAMMAR: "detection", ANSWERS: "vqa", RANK: "vqa"}
 """What each way is for; ``free`` is for everything."""
+_LONG = 64
+"""Tokens from which on answers may differ so much in length that freed places are worth filling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,12 @@ class AnswerPlan:
         if self.candidates is not None:
             described["candidates"] = list(self.candidates)
         return described
+
+    @property
+    def refills(self) -> bool:
+        """Whether prompts should take the places of answered ones before a batch is done."""
+        is_single = self.search.num_beams == 1
+        return self.mode == FREE and is_single and self.search.max_new_tokens >= _LONG
 
     def choices(self, meta: Mapping[str, Any]) -> list[str]:
         """The candidates of a sample that is ranked."""

@@ -29,6 +29,7 @@ def predict(
     seeds: Sequence[int] | None = None,
     num_workers: int = 0,
     style: PromptStyle | None = None,
+    at_once: int | None = None,
     tries: int = 0,
     desc: str = "answers",
     done: int = 0,
@@ -38,7 +39,7 @@ def predict(
     Args:
         model: A MiniGPT model; it is in evaluation mode meanwhile.
         dataset: A record data set opened for evaluation.
-        batch_size: Samples a step.
+        batch_size: Samples that are read and saved together.
         plan: How answers are found.
         spans: Parts of an answer whose probability is wanted.
         indices: Only these samples.
@@ -47,6 +48,7 @@ def predict(
         seeds: What to seed the drawing of each batch with.
         num_workers: Processes that read pictures.
         style: Form of the prompts; None for the model's own.
+        at_once: Samples of a batch in the model at once; None for all.
         tries: Noted in the predictions.
         desc: Name of the progress bar.
         done: Samples answered before, for the progress bar.
@@ -68,7 +70,9 @@ def predict(
             for number, batch in enumerate(loader):
                 if seeds is not None:
                     torch.manual_seed(seeds[number])
-                made = _predict_batch(model, batch, plan, spans, style or model.prompt_style)
+                made = _predict_batch(
+                    model, batch, plan, spans, style or model.prompt_style, at_once
+                )
                 for each in made:
                     each.tries = tries
                     each.meta = {**each.meta, **(extras or {}).get(each.id, {})}
@@ -87,6 +91,7 @@ def _predict_batch(
     plan: AnswerPlan,
     spans: Spans | None,
     style: PromptStyle,
+    at_once: int | None,
 ) -> list[Prediction]:
     pictures = _pictures(batch)
     texts = [prompt_of(model, each, style) for each in batch["instruction_input"]]
@@ -94,7 +99,7 @@ def _predict_batch(
         candidates = [plan.choices(meta) for meta in batch["meta"]]
         answers = _ranked(model, texts, pictures, candidates)
     else:
-        answers = _generated(model, texts, pictures, plan, spans)
+        answers = _generated(model, texts, pictures, plan, spans, at_once)
     return [
         Prediction(
             id=batch["sample_id"][i],
@@ -131,6 +136,7 @@ def _generated(
     pictures: Mapping[str, Any],
     plan: AnswerPlan,
     spans: Spans | None,
+    at_once: int | None,
 ) -> list[dict[str, Any]]:
     from minigpt4.models.generation import span_probability
 
@@ -146,10 +152,12 @@ def _generated(
             "steps": made.steps,
         }
 
-    constraint = {} if plan.constraint is None else {"constraint": plan.constraint}
-    generations = model.generate_scored(
-        texts=texts, **pictures, **constraint, **asdict(plan.search)
-    )
+    given: dict[str, Any] = {**pictures, **asdict(plan.search)}
+    if plan.constraint is not None:
+        given["constraint"] = plan.constraint
+    if at_once is not None and at_once < len(texts):
+        given["at_once"] = at_once
+    generations = model.generate_scored(texts=texts, **given)
     return [answer(made) for made in generations]
 
 

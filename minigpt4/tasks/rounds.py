@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from minigpt4.datasets.base import RecordDataset
     from minigpt4.datasets.schema import Sample
 
+_AHEAD = 8
+"""Batches that are asked together where prompts take the places of answered ones."""
 RESAMPLE_ROUNDS = 20
 """How often ``resample`` asks again for answers that cannot be read."""
 RESAMPLING: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_p": 0.9}
@@ -41,7 +43,7 @@ class Asker:
         sequence: Their numbers in the order in which they are asked; see ``asking_order``.
         kind: Its kind of evaluation.
         plan: How answers are found.
-        batch_size: Samples a step.
+        batch_size: Samples in the model at once.
         num_workers: Processes that read pictures.
         extras: By sample id, what to add to its meta.
         resample_seed: Seed of asking again, sampling, where an answer cannot be read; None: do not.
@@ -59,6 +61,11 @@ class Asker:
     resample_seed: int | None = None
 
     @property
+    def unit(self) -> int:
+        """Samples that are asked, and saved, together."""
+        return self.batch_size * (_AHEAD if self.plan.refills else 1)
+
+    @property
     def order(self) -> dict[str, int]:
         """Sample ids to their place in the data."""
         return {name: place for place, name in enumerate(self.ids)}
@@ -71,10 +78,7 @@ class Asker:
     def missing(self, saved: Saved, number: int) -> list[tuple[int, list[int]]]:
         """Batches of a round (0 is the first asking) that are not whole, with their numbers."""
         wanted = self.unread(saved, number - 1) if number else list(self.sequence)
-        batches = [
-            wanted[start : start + self.batch_size]
-            for start in range(0, len(wanted), self.batch_size)
-        ]
+        batches = [wanted[start : start + self.unit] for start in range(0, len(wanted), self.unit)]
         return [
             (place, batch)
             for place, batch in enumerate(batches)
@@ -163,7 +167,8 @@ def _one_round(
     return predict(
         model,
         asker.dataset,
-        batch_size=asker.batch_size,
+        batch_size=asker.unit,
+        at_once=asker.batch_size,
         plan=plan,
         spans=asker.kind.spans,
         indices=[i for _, batch in batches for i in batch],

@@ -122,3 +122,45 @@ def test_pictures_that_several_prompts_ask_about_are_encoded_once(model, monkeyp
     with torch.no_grad():
         model.generate_scored(pictures(3), PROMPTS, picture_of=PICTURE_OF, max_new_tokens=1)
     assert seen == [3]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"repetition_penalty": 1.4, "min_length": 4},
+        {"num_beams": 2},
+        {"constraint": AnswerSet(("hai con mèo", "hai con chó", "màu xanh lá cây"))},
+    ],
+)
+def test_few_prompts_at_once_are_answered_as_all_together(model, at_once, options):
+    images = pictures(3)
+    together = model.generate_scored(
+        images, PROMPTS, picture_of=PICTURE_OF, max_new_tokens=12, **options
+    )
+    for given in ({"images": images, "picture_of": PICTURE_OF}, {"images": images[PICTURE_OF]}):
+        few = model.generate_scored(
+            texts=PROMPTS, at_once=at_once, max_new_tokens=12, **given, **options
+        )
+        same(few, together)
+
+
+def test_places_of_answered_prompts_are_taken(model, monkeypatch):
+    """Answers of unlike length: no place waits for the longest answer of a batch."""
+    rows = []
+    following = Stepper.next
+
+    def counted(self, tokens):
+        rows.append(len(tokens))
+        return following(self, tokens)
+
+    monkeypatch.setattr(Stepper, "next", counted)
+    given = {"images": pictures(3), "picture_of": PICTURE_OF, "max_new_tokens": 12}
+    lengths = [each.steps for each in model.generate_scored(texts=PROMPTS, **given)]
+    assert len(set(lengths)) > 1
+    rows.clear()
+    model.generate_scored(texts=PROMPTS, at_once=2, **given)
+    batches = sum(max(lengths[n : n + 2]) - 1 for n in (0, 2, 4))
+    assert max(rows) == 2
+    assert len(rows) < batches

@@ -219,3 +219,12 @@ def test_a_device_that_is_not_there(cfg):
 
 def test_the_originals_name_of_a_picture():
     assert original_id(part("x/cap/cut/000.png", "", bbox=BOX).meta) == "x.broken.000"
+
+
+@pytest.mark.parametrize(("longest", "batches", "at_once"), [(63, [2, 1], None), (64, [3], 2)])
+def test_prompts_of_long_answers_follow_each_other(cfg, longest, batches, at_once):
+    cfg.evaluation_datasets_cfg.vivqa.max_new_tokens = longest
+    model = ScriptedModel(["màu đỏ", "hai", "mèo"])
+    result = evaluate(cfg, "vivqa", model=model)
+    assert result.metrics["accuracy"] == 1
+    assert (model.batches, model.at_once[0]) == (batches, at_once)

@@ -35,6 +35,13 @@ def test_every_sample_once_in_order(vivqa):
     assert model.batches == [2, 2, 1]
 
 
+def test_few_samples_are_in_the_model_at_once(vivqa):
+    model = ScriptedModel(list("abcde"))
+    predict(model, vivqa, batch_size=4, plan=GREEDY, at_once=2)
+    assert model.batches == [4, 1]
+    assert model.at_once == [2, None]
+
+
 def test_chosen_samples_only(vivqa):
     made = predict(ScriptedModel(["x", "y"]), vivqa, batch_size=4, plan=GREEDY, indices=[3, 0])
     assert [int(each.meta["img_id"]) for each in made] == [9, 5]

@@ -25,6 +25,23 @@ def cache_with_room(config: Any) -> DynamicCache:
     return cache
 
 
+def can_join(cache: DynamicCache) -> bool:
+    """Whether ``join`` works on a cache: no layer of it forgets anything."""
+    return all(type(layer) is _Layer for layer in cache.layers)
+
+
+def join(cache: DynamicCache, other: DynamicCache) -> None:
+    """Add the rows of another cache; the shorter ones are filled at the left.
+
+    Args:
+        cache: With something in it.
+        other: Of the same model, with something in it.
+    """
+    layers: Any = zip(cache.layers, other.layers, strict=True)
+    for layer, more in layers:
+        layer.join(more)
+
+
 class _Layer(DynamicLayer):
     """Keys and values (B, H, L, d) that are the beginning of larger tensors."""
 
@@ -46,6 +63,21 @@ class _Layer(DynamicLayer):
         end = self.keys.shape[-2] + key_states.shape[-2]
         self.keys, self.values = self._key_room[..., :end, :], self._value_room[..., :end, :]
         return self.keys, self.values
+
+    def join(self, other: _Layer) -> None:
+        """Add another layer's rows."""
+        self._key_room, self.keys = _joined(self.keys, other.keys)
+        self._value_room, self.values = _joined(self.values, other.values)
+
+
+def _joined(first: Any, second: Any) -> tuple[Tensor, Tensor]:
+    """Rows of both, filled at the left: the tensor with room, and what of it is held."""
+    length = max(first.shape[-2], second.shape[-2])
+    shape = (len(first) + len(second), first.shape[1], length + _ROOM, first.shape[-1])
+    room = first.new_zeros(shape)
+    room[: len(first), :, length - first.shape[-2] : length] = first
+    room[len(first) :, :, length - second.shape[-2] : length] = second
+    return room, room[:, :, :length]
 
 
 def _room(room: Tensor | None, held: Tensor, states: Tensor) -> Tensor:

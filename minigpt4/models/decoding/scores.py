@@ -14,10 +14,10 @@ def penalize(
     scores: Tensor, history: Tensor, options: GenerationOptions, eos_ids: frozenset[int]
 ) -> Tensor:
     """Apply the repetition penalty, and forbid the end where the answer is too short."""
+    if not options.penalizes:
+        return scores
     penalty = options.repetition_penalty
     too_short = history.shape[1] < options.min_length
-    if penalty == 1 and not too_short:
-        return scores
     scores = scores.clone()
     if penalty != 1:
         seen = scores.gather(1, history)

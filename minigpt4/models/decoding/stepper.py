@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from minigpt4.models.decoder import decoder_of
+from minigpt4.models.decoding.room import cache_with_room, can_join, join
 from minigpt4.models.llm import accepts
 
 
@@ -48,8 +50,6 @@ class Stepper:
         *,
         beginnings: Beginnings | None = None,
     ) -> None:
-        from minigpt4.models.decoding.room import cache_with_room
-
         self._model = model
         self._cache: Any = cache_with_room(model.config)
         self._embeds = inputs_embeds
@@ -122,6 +122,22 @@ class Stepper:
         """Keep these rows, in this order; a row may be kept several times."""
         self._cache.reorder_cache(rows)
         self._mask = self._mask[rows]
+
+    @property
+    def can_join(self) -> bool:
+        """Whether ``join`` is possible with this model."""
+        return can_join(self._cache)
+
+    def join(self, other: Stepper) -> None:
+        """Add the rows of another stepper of the same model that has read its prompts.
+
+        Shorter rows are filled at the left.
+        """
+        lengths = self.length, other.length
+        join(self._cache, other._cache)
+        self._is_padded = self._is_padded or other._is_padded or lengths[0] != lengths[1]
+        masks = (F.pad(m, (max(lengths) - m.shape[1], 0)) for m in (self._mask, other._mask))
+        self._mask = torch.cat(list(masks))
 
     def fork(self, rows: Tensor) -> Stepper:
         """Another stepper that goes on from these rows; this one stays where it is."""
