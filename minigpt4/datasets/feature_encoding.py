@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 Encode = Callable[[Tensor], Tensor]
 
 _MOST_THREADS = 4
+_NOTE_AFTER = 2.0
+"""Seconds of encoding before the time that is left is told."""
 
 _Read = list[tuple[str, Tensor | str]]
 """Pixel values by key, or why there are none."""
@@ -124,7 +126,7 @@ def _side_by_side(jobs: Iterator[Callable[[], Encoded]], threads: int) -> Iterat
 
 
 class StartNote:
-    """Says once, when the first pictures are encoded, what all of them take.
+    """Says once, soon after the first pictures are encoded, what all of them take.
 
     Args:
         count: Pictures to encode.
@@ -137,7 +139,7 @@ class StartNote:
         self._told = False
 
     def tell(self, encoded: int, row_bytes: int, dtype: str) -> None:
-        """Say it after the second batch, as the first one takes longer than others.
+        """Say it some time after the first batch, which takes longer than others.
 
         Args:
             encoded: Pictures so far.
@@ -149,9 +151,12 @@ class StartNote:
         if not self._first and encoded < self._count:
             self._first, self._begun = encoded, time.monotonic()
             return
+        taken = time.monotonic() - self._begun
+        if taken < _NOTE_AFTER and encoded < self._count:  # batches side by side come together
+            return
         self._told = True
         left = self._count - encoded
-        seconds = (time.monotonic() - self._begun) / max(1, encoded - self._first)
+        seconds = taken / max(1, encoded - self._first)
         mib, gib = row_bytes / 1024**2, self._count * row_bytes / 1024**3
         logger.info(
             "encoding %d pictures once: %.2f MiB each in %s, %.2f GiB in all; about %.0f s left",
