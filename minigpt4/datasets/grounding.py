@@ -101,7 +101,7 @@ class GroundingDataset(RecordDataset):
         return rows
 
     def _prepared(self, row: dict[str, Any]) -> dict[str, Any]:
-        if in_pixels(self.spec.box_form) and not self._sized:
+        if in_pixels(self.box_form) and not self._sized:
             row["width"], row["height"] = picture_size(self.picture_path(row))
         return row
 

@@ -21,6 +21,7 @@ from minigpt4.datasets.patterns import fill
 from minigpt4.datasets.pixel_boxes import (
     Corners,
     boxes_beyond,
+    in_pixels,
     is_converted,
     pixel_box_mistake,
     pixel_boxes,
@@ -157,7 +158,7 @@ class ObjectDataset(GroundingDataset):
         """Boxes in hundredths, not rounded and not cut."""
         if not is_converted(self._form):
             return [[float(value) for value in box] for box in row["boxes"]]
-        sized = self._form.startswith("pixels_")
+        sized = in_pixels(self._form)
         width, height = (float(row["width"]), float(row["height"])) if sized else (1.0, 1.0)
         return [
             [x1 / width * GRID, y1 / height * GRID, x2 / width * GRID, y2 / height * GRID]
@@ -185,13 +186,6 @@ class ObjectDataset(GroundingDataset):
     def _checked_columns(self) -> Sequence[str]:
         return ("boxes", "classes", "width", "height")
 
-    def _prepared(self, row: dict[str, Any]) -> dict[str, Any]:
-        from minigpt4.datasets.pictures import picture_size
-
-        if self._form.startswith("pixels_") and not self._sized:
-            row["width"], row["height"] = picture_size(self.picture_path(row))
-        return row
-
     def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
         boxes, names = row.get("boxes"), row.get("classes")
         if not isinstance(boxes, list) or not isinstance(names, list) or len(boxes) != len(names):
@@ -217,7 +211,7 @@ class ObjectDataset(GroundingDataset):
         if is_converted(self._form):
             sized = self._sized
             mistake = pixel_box_mistake(row, self._form, sized=sized)
-            if mistake is None and (sized or not self._form.startswith("pixels_")):
+            if mistake is None and (sized or not in_pixels(self._form)):
                 self._cut += boxes_beyond(row, self._form)
             return mistake
         (box,) = row["boxes"]

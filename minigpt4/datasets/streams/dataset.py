@@ -49,9 +49,6 @@ class StreamDataset:
         text_processor: Cleans the columns named in ``process``.
         name: For messages.
         split: Only ``train``.
-        training: Only True.
-        blank: Not for streams.
-        limit: Not for streams.
         seed: Seed of order and wording.
 
     Raises:
@@ -69,13 +66,10 @@ class StreamDataset:
         text_processor: TextProcessor | None = None,
         name: str = "",
         split: str = "train",
-        training: bool = True,
-        blank: bool = False,
-        limit: int | None = None,
         seed: int = 42,
     ) -> None:
         self.name = name or type(self).__name__
-        if split != "train" or not training or blank or limit is not None:
+        if split != "train":
             raise ConfigError(
                 f"{self.name} is a stream of shards, which can only be trained on: validate and "
                 "evaluate on a data set with files of its own (a stream has no split to go "
