@@ -17,7 +17,7 @@ from minigpt4.common.logger import progress
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60
-_GIB = 1024**3
+_MIB, _GIB = 1024**2, 1024**3
 _NOTHING_LEFT = 416
 
 BROKEN = (urllib.error.URLError, http.client.HTTPException, OSError)
@@ -122,9 +122,13 @@ def check_room(size: int, folder: Path, *, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise ResourceError(
-            f"{what} needs {size / _GIB:.1f} GiB more and {free / _GIB:.1f} GiB are free at "
-            f"{folder}: make room, or choose another folder."
+            f"{what} needs {_amount(size)} more and {_amount(free)} are free at {folder}: make "
+            "room, or choose another folder."
         )
+
+
+def _amount(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / _MIB:.1f} MiB"
 
 
 def record_path(file: Path) -> Path:

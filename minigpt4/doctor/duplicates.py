@@ -114,10 +114,10 @@ def _conflicting(
     rows = sum(map(len, conflicts.groups))
     places = []
     for group in conflicts.groups:
-        first = patient.place(int(facts.numbers[group[0]])).row
+        first = patient.place(int(facts.numbers[group[0]])).short
         for index in group.tolist():
             answer = answers[facts.answers[index]]
-            what = f"{answer!r}" if index == group[0] else f"{answer!r}, asked as in row {first}"
+            what = f"{answer!r}" if index == group[0] else f"{answer!r}, asked as in {first}"
             places.append(patient.place(int(facts.numbers[index]), what))
     return Finding(
         code="conflicting_answers",
@@ -135,7 +135,6 @@ def _places(patient: Patient, facts: Facts, found: Repeats) -> list[Place]:
     """Every occurrence beyond the first."""
     places = []
     for group in found.groups:
-        first = patient.place(int(facts.numbers[group[0]])).row
-        what = "" if first is None else f"the same as row {first}"
+        what = f"the same as {patient.place(int(facts.numbers[group[0]])).short}"
         places += [patient.place(int(facts.numbers[index]), what) for index in group[1:]]
     return places

@@ -97,7 +97,7 @@ def examine(cfg: Config, *, read_pictures: bool = True) -> Examination:
             "samples": len(looked.facts),
             **overview(looked.facts, album, number),
             **figures,
-            "answers": len(looked.balance.answers),
+            **({} if patient.names_objects else {"answers": len(looked.balance.answers)}),
             **(looked.tokens.cut() if looked.tokens else {}),
         }
         findings += [

@@ -28,6 +28,11 @@ class Place:
     row: int | None
     what: str
 
+    @property
+    def short(self) -> str:
+        """Where it is, for those who know the file."""
+        return self.file if self.row is None else f"row {self.row}"
+
     def __str__(self) -> str:
         where = self.file if self.row is None else f"{self.file}, row {self.row}"
         return f"{where}: {self.what}" if self.what else where

@@ -10,6 +10,7 @@ from minigpt4.conversation.prompts import IMAGE_SLOT
 from minigpt4.datasets.schema import Sample
 from minigpt4.doctor.boxes import box_unit, corners, row_boxes
 from minigpt4.doctor.examination import Checkup, Examination
+from minigpt4.doctor.findings import Place
 from minigpt4.doctor.patients import Patient
 from minigpt4.reports.gallery import Card, DrawnBox, Gallery, Verdict, language_of
 
@@ -85,7 +86,7 @@ def _row_cards(patient: Patient, flags: Flags, most: int) -> list[Card]:
                 verdict="flagged",
                 groups=_groups(row, flags.get((place.file, place.row), [])),
                 boxes=[DrawnBox(box, "faulty", true=False) for box in boxes],
-                facts={"row": str(place.row), "finding": patient.faults.rows[number]},
+                facts={**_where(place), "finding": patient.faults.rows[number]},
                 order=number,
                 answered_by="",
             )
@@ -139,7 +140,7 @@ def _card(
     question = turns[0].instruction.removeprefix(IMAGE_SLOT).strip()
     answer = "\n".join(turn.answer for turn in turns)
     verdict: Verdict = "flagged" if found else "fine"
-    facts = {"row": str(place.row)} if place.row is not None else {"member": place.file}
+    facts = _where(place)
     if len(turns) > 1:
         facts["turns"] = str(len(turns))
     return Card(
@@ -185,3 +186,7 @@ def _groups(values: Mapping[str, object], found: list[str]) -> dict[str, str]:
 def _spread(items: list[int], count: int) -> list[int]:
     count = max(0, min(count, len(items)))
     return [items[i * len(items) // count] for i in range(count)]
+
+
+def _where(place: Place) -> dict[str, str]:
+    return {"file": place.file} if place.row is None else {"row": str(place.row)}
