@@ -169,7 +169,8 @@ def make_spec(
     if values["more_images"] and values.get("image", "") is None:
         mistakes.append("more_images needs a first picture (image)")
     if not values["ann_path"]:
-        mistakes.append(f"no annotation file is given for split {split!r} (ann_path)")
+        key = "val_ann_path, or val_share" if split == "val" else _short_key(split)
+        mistakes.append(f"no annotation file is given for split {split!r} ({key})")
     if not values["prompts"]:
         mistakes.append("no prompts are given")
     mistakes += where_mistakes(values.get("where"))
@@ -202,7 +203,7 @@ def annotation_paths(build_info: Mapping[str, Any], split: str) -> tuple[str, ..
     ``ann_path`` and ``val_ann_path`` are the short form of the splits train and val;
     ``annotations.<split>.storage`` is the nested one. With ``val_share``, val is a part of train.
     """
-    key = "ann_path" if split == "train" else f"{split}_ann_path"
+    key = _short_key(split)
     if build_info.get(key):
         return as_strings(build_info[key])
     entry = annotation_entry(build_info, split)
@@ -210,6 +211,10 @@ def annotation_paths(build_info: Mapping[str, Any], split: str) -> tuple[str, ..
     if not found and split == "val" and build_info.get("val_share"):
         return annotation_paths(build_info, "train")
     return found
+
+
+def _short_key(split: str) -> str:
+    return "ann_path" if split == "train" else f"{split}_ann_path"
 
 
 def annotation_entry(build_info: Mapping[str, Any], split: str) -> Mapping[str, Any]:

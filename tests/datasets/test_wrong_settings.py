@@ -5,6 +5,8 @@ from conftest import open_train, write_json, write_picture
 from made_shards import caption_shards, open_stream
 
 from minigpt4.common.errors import ConfigError, DataError
+from minigpt4.common.settings import DatasetSettings
+from minigpt4.datasets.builders import make_builder
 
 
 @pytest.fixture
@@ -71,3 +73,16 @@ def test_a_picture_that_is_the_same_for_all_rows(opened):
 def test_streams(tmp_path, info, said):
     with pytest.raises(ConfigError, match=said):
         open_stream(caption_shards(tmp_path, [2]), **info)
+
+
+def test_a_kind_that_does_not_go_with_the_name(opened):
+    with pytest.raises(ConfigError, match=r"kind is 'webpair', but gqa can only be one of vqa"):
+        opened(kind="webpair")
+    with pytest.raises(ConfigError, match=r"kind is 'web', but laion can only be one of webpair"):
+        make_builder("laion", DatasetSettings(kind="web"))
+
+
+def test_a_split_without_annotations():
+    builder = make_builder("gqa", DatasetSettings())
+    with pytest.raises(ConfigError, match=r"split 'val' \(val_ann_path, or val_share\)"):
+        builder.build_split("val")

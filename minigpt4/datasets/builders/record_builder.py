@@ -146,13 +146,18 @@ def make_builder(
     """The registered builder of a name, or one of the entry's own ``kind``.
 
     Raises:
-        ConfigError: The name is not registered and the entry has no ``kind``.
+        ConfigError: The name is not registered and the entry has no ``kind``, or one that does not
+            go with the name.
     """
     if name in registry.names("builder"):
-        builder: RecordBuilder | StreamBuilder = registry.get_builder_class(name)(
-            settings, name=name, seed=seed
-        )
-        return builder
+        cls: type[RecordBuilder | StreamBuilder] = registry.get_builder_class(name)
+        known = [*(STREAM_KINDS if issubclass(cls, StreamBuilder) else KINDS)]
+        if settings.kind is not None and settings.kind not in known:
+            raise ConfigError(
+                f"datasets.{name}.kind is {settings.kind!r}, but {name} can only be one of "
+                f"{', '.join(known)}: give other data a name of its own."
+            )
+        return cls(settings, name=name, seed=seed)
     if settings.kind in STREAM_KINDS:
         return StreamBuilder(settings, name=name, seed=seed)
     if settings.kind is None:
