@@ -192,6 +192,11 @@ class Table:
             return column.empty()
         return np.zeros(len(column), dtype=bool)
 
+    def is_text(self, name: str) -> bool:
+        """Whether every value of a column is text."""
+        column = self._columns.get(name)
+        return isinstance(column, PackedColumn) and column.form == "text"
+
     def distinct(self, names: Sequence[str]) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Which combinations of values some columns have.
 

@@ -39,9 +39,12 @@ class VQADataset(RecordDataset):
         return ("question", *pattern_columns(self.spec.answer))
 
     def _checked_columns(self) -> tuple[str, ...]:
-        return compiled(self.spec.answer).whole_columns
+        answers = compiled(self.spec.answer).whole_columns
+        return answers if self._table.is_text("question") else ("question", *answers)
 
     def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
+        if isinstance(row.get("question"), list | dict):
+            return f"question is no text ({row['question']}); write a row for each question"
         for name, value in row.items():
             if isinstance(value, list | dict) and not _texts_of(value):
                 if not isinstance(value, list) or any(isinstance(v, list | dict) for v in value):

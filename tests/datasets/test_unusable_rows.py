@@ -25,6 +25,11 @@ def vqa(answer):
     return [{"question": "q?", "answer": answer}]
 
 
+def test_several_questions_in_a_row_are_refused(one):
+    with pytest.raises(DataError, match=r"row 0: question is no text .*a row for each question"):
+        one("coco_vqa", [{"question": ["q?", "r?"], "answer": ["a", "b"]}])
+
+
 @pytest.mark.parametrize(
     ("answer", "drawn"),
     [
