@@ -63,6 +63,12 @@ def load_checkpoint_file(path: str | Path) -> Checkpoint:
         )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    with path.open("rb") as file:
+        if not file.read(2).startswith((b"PK", b"\x80")):  # neither a zip file nor a pickle
+            raise WeightsError(
+                f"{path} is no checkpoint (a web page, perhaps): download it again or correct the "
+                "path (model.ckpt)."
+            )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -81,6 +81,9 @@ def test_files_that_are_not_there_broken_or_empty(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(WeightsError, match="broken or incomplete"):
             load_checkpoint_file(tmp_path / name)
+    (tmp_path / "page.pth").write_bytes(b"<html>")
+    with pytest.raises(WeightsError, match="no checkpoint"):
+        load_checkpoint_file(tmp_path / "page.pth")
     torch.save({"model": {}, "epoch": 1}, tmp_path / "empty.pth")
     with pytest.raises(WeightsError, match="no weights"):
         load_checkpoint_file(tmp_path / "empty.pth")
