@@ -143,6 +143,14 @@ def write_record(file: Path) -> str:
     return digest
 
 
+def noted_sha256(file: Path) -> str:
+    """The SHA-256 noted beside a file; it is noted now where none is."""
+    record = record_path(file)
+    if not record.is_file():
+        return write_record(file)
+    return record.read_text(encoding="utf-8").split()[0]
+
+
 def check_record(file: Path, *, expected: str | None = None) -> None:
     """Compare a file with a given checksum, else with the one noted beside it, if any.
 

@@ -29,6 +29,14 @@ def pictures_folder() -> Path:
     return Path(base) / "pictures"
 
 
+class Batch(Protocol):
+    """Some rows; what Arrow's record batches and tables are too."""
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """The rows as plain values."""
+        ...
+
+
 def arrow_table(batches: Iterable[Batch], *, source: str) -> Table:
     """A table of all rows.
 
@@ -52,14 +60,6 @@ def arrow_table(batches: Iterable[Batch], *, source: str) -> Table:
     table = Table.from_chunks(chunks(), source=source)
     table.picture_root = str(store.folder) if store.used else None
     return table
-
-
-class Batch(Protocol):
-    """Some rows; what Arrow's record batches and tables are too."""
-
-    def to_pylist(self) -> list[dict[str, Any]]:
-        """The rows as plain values."""
-        ...
 
 
 class _PictureStore:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from minigpt4.common.download import (
     check_record,
     check_room,
-    record_path,
+    noted_sha256,
     sha256_of,
-    write_record,
 )
 from minigpt4.common.errors import AccessError, DataError, UserError
 from minigpt4.datasets.prepare.drive import from_drive
@@ -53,8 +52,8 @@ def fetch_checkpoint(target: Path, *, drive_id: str = STAGE_3, sha256: str | Non
     if not zipfile.is_zipfile(target) and start != _PICKLE:
         raise DataError(f"{target} is no checkpoint of torch: remove it and get it again.")
     check_record(target, expected=sha256)
-    digest = write_record(target) if not record_path(target).is_file() else _recorded(target)
-    return f"{'already there' if there else 'fetched'}: {target} (SHA-256 {digest})"
+    done = "already there" if there else "fetched"
+    return f"{done}: {target} (SHA-256 {noted_sha256(target)})"
 
 
 def fetch_encoder(url: str | None = None) -> str:
@@ -63,8 +62,7 @@ def fetch_encoder(url: str | None = None) -> str:
 
     path = eva_vit_g(url or os.environ.get("MINIGPT4_EVA_URL") or EVA_URL)
     check_record(path)
-    digest = write_record(path) if not record_path(path).is_file() else _recorded(path)
-    return f"ready: {path} (SHA-256 {digest})"
+    return f"ready: {path} (SHA-256 {noted_sha256(path)})"
 
 
 def fetch_language_model(name: str = LLAMA, *, folder: Path | None = None) -> str:
@@ -167,7 +165,3 @@ def _declared(sibling: RepoSibling) -> str | None:
         return None
     found = lfs["sha256"] if isinstance(lfs, dict) else lfs.sha256
     return str(found)
-
-
-def _recorded(file: Path) -> str:
-    return record_path(file).read_text(encoding="utf-8").split()[0]
