@@ -11,6 +11,7 @@ import torch
 from conftest import pixels, write_picture
 
 from minigpt4.common.errors import ConfigError, DataError, ResourceError
+from minigpt4.datasets import feature_encoding
 from minigpt4.datasets.feature_encoding import encode_pictures
 from minigpt4.datasets.feature_folder import cache_root, list_stores, main, remove_store
 from minigpt4.datasets.features import FeatureCache
@@ -174,7 +175,10 @@ def test_whole_numbers_in_a_store(root, pictures):
     assert torch.equal(again[pictures[5]], store[pictures[5]])
 
 
-def test_it_says_what_the_pictures_take_before_most_are_encoded(root, pictures, caplog):
+def test_it_says_what_the_pictures_take_before_most_are_encoded(
+    root, pictures, caplog, monkeypatch
+):
+    monkeypatch.setattr(feature_encoding, "_NOTE_AFTER", 0.0)
     caplog.set_level(logging.INFO)
     seen = []
 
