@@ -227,7 +227,8 @@ class RunSettings:
     seed: int = 42
     """Seed of everything drawn."""
     amp: bool = False
-    """Mixed precision: fp16 or bf16 on CUDA, bf16 on CPUs made for it, else none."""
+    """Mixed precision: fp16 or bf16 on CUDA, bf16 on CPUs made for it, else none. Evaluation looks
+    at it on CPUs; on CUDA its weights are in fp16 (``model.llm_precision``)."""
     feature_cache: str = "off"
     """Keep the frozen encoder's output of each picture: off, memory, disk or auto (disk, unless it
     would take more than half of what is free)."""

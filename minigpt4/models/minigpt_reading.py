@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 
 import torch
@@ -17,7 +17,14 @@ from minigpt4.models.shared_prompts import Asked, share
 
 
 class MiniGPTReading(MiniGPTCore):
-    """A model that reads prompts."""
+    """A model that reads prompts.
+
+    Attributes:
+        mixed: What products are computed in while it answers; None: the type of the weights, or
+            what autocast around it says.
+    """
+
+    mixed: torch.dtype | None = None
 
     def get_context_emb(self, prompt: str, img_list: Sequence[Tensor]) -> Tensor:
         """Embed a prompt with its pictures.
@@ -74,11 +81,16 @@ class MiniGPTReading(MiniGPTCore):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Evaluation mode for a while."""
+        """Evaluation mode and mixed precision for a while."""
         training = self.training
         self.eval()
         try:
-            yield
+            with (
+                nullcontext()
+                if self.mixed is None
+                else torch.autocast(self.device.type, dtype=self.mixed)
+            ):
+                yield
         finally:
             self.train(training)
 

@@ -20,6 +20,7 @@ from minigpt4.common.optims import build_optimizer, build_schedule, load_optimiz
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import RunSettings
 from minigpt4.datasets.schema import Batch
+from minigpt4.models.precision import fit_weights
 from minigpt4.runners.checkpointing import (
     BEST,
     INTERRUPTED,
@@ -30,7 +31,6 @@ from minigpt4.runners.checkpointing import (
     save_training_state,
 )
 from minigpt4.runners.curves import plot_curves
-from minigpt4.runners.device import fit_weights
 from minigpt4.runners.interrupt import InterruptGuard
 from minigpt4.runners.meter import LossMeter
 from minigpt4.runners.processes import count_over, mean_over, sum_over

@@ -10,8 +10,9 @@ from minigpt4.common.device import check_device
 from minigpt4.common.errors import ConfigError, WeightsError
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import ModelSettings, RunSettings
+from minigpt4.models.precision import Precision
 from minigpt4.runners.checkpointing import position_of, read_checkpoint
-from minigpt4.runners.device import Precision, build_accelerator
+from minigpt4.runners.device import build_accelerator
 from minigpt4.runners.rng import seed_everything
 
 if TYPE_CHECKING:

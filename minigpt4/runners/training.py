@@ -11,8 +11,8 @@ from minigpt4.common.checkpoint import component_of
 from minigpt4.common.distributed import is_main
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import RunSettings
+from minigpt4.models.precision import Precision
 from minigpt4.runners.checkpointing import position_of
-from minigpt4.runners.device import Precision
 from minigpt4.runners.features import cache_features, fit_statistics
 from minigpt4.runners.plan.pace import announce_pace
 from minigpt4.runners.records import check_log_packages

@@ -195,6 +195,8 @@ def load_model(cfg: Config) -> Any:
     """
     import torch
 
+    from minigpt4.models.precision import choose_precision, fit_weights
+
     device = check_model(cfg)
     settings = cfg.model()
     if not settings.ckpt:
@@ -206,6 +208,10 @@ def load_model(cfg: Config) -> Any:
     report = model.load_report
     wrapped = report.chat_template if report is not None else None
     model.settings.chat_template = wrapped is not False
+    if device.type == "cpu":  # on GPUs weights are in half precision by themselves
+        precision = choose_precision(device, amp=cfg.run().amp)
+        fit_weights(model, precision.mixed)
+        model.mixed = precision.dtype
     return model.eval()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt4.common.errors import DataError
-from minigpt4.common.settings import ModelSettings
+from minigpt4.common.settings import ModelSettings, RunSettings
 
 if TYPE_CHECKING:
     from minigpt4.common.config import Config
@@ -95,7 +95,7 @@ def run_header(
         "prompts": _hash(each.turns[0].instruction for each in samples),
         **{f"decoding.{name}": value for name, value in plan.describe().items()},
         "resample": cfg.run().seed if resample else None,
-        **_settings(settings, cfg.run().device, model),
+        **_settings(settings, cfg.run(), model),
         "run.feature_cache": cached,
     }
     return {
@@ -172,8 +172,12 @@ def state_digest(state: Mapping[str, Any]) -> str:
     return digest.hexdigest()[:_DIGITS]
 
 
-def _settings(settings: ModelSettings, device: str, model: Any) -> dict[str, Any]:
+def _settings(settings: ModelSettings, run: RunSettings, model: Any) -> dict[str, Any]:
     """Settings of the model that answers depend on."""
+    import torch
+
+    from minigpt4.models.precision import choose_precision
+
     chosen = {
         f"model.{field.name}": getattr(settings, field.name)
         for field in dataclasses.fields(ModelSettings)
@@ -186,8 +190,11 @@ def _settings(settings: ModelSettings, device: str, model: Any) -> dict[str, Any
     if model is not None:
         chosen["model.chat_template"] = settings.chat_template
         chosen["model.prompt_style"] = model.prompt_style
-    else:  # half precision is for GPUs only
-        chosen["run.device"] = device.partition(":")[0]
+    else:  # half precision is for GPUs, and for CPUs made for it
+        kind = run.device.partition(":")[0]
+        chosen["run.device"] = kind
+        if kind == "cpu" and run.amp:
+            chosen["precision"] = choose_precision(torch.device("cpu"), amp=True).mixed
     return chosen
 
 

@@ -9,8 +9,9 @@ from tiny_model import tiny_model
 from minigpt4.common.device import check_device
 from minigpt4.common.errors import ConfigError, ResourceError
 from minigpt4.common.settings import RunSettings
-from minigpt4.runners import device as devices
-from minigpt4.runners.device import build_accelerator, choose_precision, fit_weights
+from minigpt4.models import precision as precisions
+from minigpt4.models.precision import choose_precision, fit_weights
+from minigpt4.runners.device import build_accelerator
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -50,7 +51,7 @@ def test_other_names_are_refused(name: str) -> None:
 def test_precision_follows_the_device(
     device: torch.device, amp: bool, bf16: bool, mixed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "_cpu_has_bf16", lambda: bf16)
+    monkeypatch.setattr(precisions, "_cpu_has_bf16", lambda: bf16)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
     assert choose_precision(device, amp=amp).mixed == mixed
 
@@ -58,7 +59,7 @@ def test_precision_follows_the_device(
 def test_runs_of_different_precision_can_follow_one_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(devices, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precisions, "_cpu_has_bf16", lambda: True)
     for amp, expected in ((True, "bf16"), (False, "no"), (True, "bf16")):
         accelerator, _ = build_accelerator(RunSettings(device="cpu", amp=amp))
         assert accelerator.mixed_precision == expected

@@ -15,6 +15,7 @@ from minigpt4.common.config import Config
 from minigpt4.common.errors import WeightsError, run_cli
 from minigpt4.common.eval_utils import init_model
 from minigpt4.datasets.features import FeatureCache
+from minigpt4.models import precision
 from minigpt4.tasks.eval_setup import load_model, open_eval_data
 from minigpt4.tasks.evaluate import evaluate
 from minigpt4.tasks.predict import prompt_of
@@ -164,3 +165,24 @@ def test_init_model_gives_model_and_processor(arguments):
     model, vis_processor = init_model(arguments())
     assert not model.training
     assert vis_processor.image_size == 112
+
+
+def test_answers_in_bf16_on_cpus_made_for_it(arguments, tmp_path, monkeypatch):
+    exact = evaluate(Config(arguments()), "vivqa", report=False)
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    unasked = evaluate(Config(arguments()), "vivqa", report=False)
+    assert unasked.predictions == exact.predictions
+    cfg = Config(arguments("run.amp=True", f"run.save_path={tmp_path / 'half'}"))
+    model = load_model(cfg)
+    assert model.mixed == torch.bfloat16
+    assert model.llama_model.get_output_embeddings().weight.dtype == torch.bfloat16
+    half = evaluate(cfg, "vivqa", report=False)
+    assert ['"precision": "bf16"' in _header(tmp_path / out) for out in ("out", "half")] == [0, 1]
+    found, expected = ([each.probability for each in run.predictions] for run in (half, exact))
+    assert found != expected
+    assert found[0] == pytest.approx(expected[0], rel=0.2)
+
+
+def _header(folder: Path) -> str:
+    with (folder / "vivqa_predictions.jsonl").open(encoding="utf-8") as file:
+        return file.readline()

@@ -19,7 +19,7 @@ from minigpt4.common.errors import (
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import ModelSettings, RunSettings
 from minigpt4.models.llm import load_tokenizer
-from minigpt4.runners.device import choose_precision
+from minigpt4.models.precision import choose_precision
 from minigpt4.runners.plan.advice import Situation, advise
 from minigpt4.runners.plan.fit import refuse_too_little_memory, room_on
 from minigpt4.runners.plan.lengths import Lengths, assumed_lengths, data_lengths

@@ -14,8 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.llm import add_lora
+from minigpt4.models.precision import fit_weights
 from minigpt4.models.quantization import make_trainable, quantization_config
-from minigpt4.runners.device import fit_weights
 from minigpt4.runners.plan import activations
 from minigpt4.runners.plan.memory import Machine, widths
 from minigpt4.runners.plan.sizes import language_sizes

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.minigpt_v2 import MiniGPTv2
-from minigpt4.runners.device import fit_weights
+from minigpt4.models.precision import fit_weights
 from minigpt4.runners.plan.memory import Machine, Workload, estimate
 from minigpt4.runners.plan.sizes import model_sizes
 
