@@ -51,6 +51,7 @@ def steps(name: str, precision: str, repeats: int, folder: Path) -> dict[str, di
     from speed import ours
 
     subject = ours.build("ours", SIZES[name], folder)
+    subject.narrow(precision)
     model, context = subject.model, mixed(precision)
     optimizer = optimizer_of(model)
     model.train()

@@ -74,6 +74,12 @@ class Ours:
         self.instruction = self._instruction()
         self.answer = self._text(sizes.answer - 1)  # and the end
 
+    def narrow(self, precision: str) -> None:
+        """Give frozen weights the type that runs in this precision give them."""
+        from minigpt4.models.precision import fit_weights
+
+        fit_weights(self.model, precision)
+
     def _text(self, tokens: int) -> str:
         """Text of so many tokens."""
         words = "a"

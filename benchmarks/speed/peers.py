@@ -102,6 +102,13 @@ class Peer:
         self.picture_tokens = picture_tokens
         self.tiles = tiles
 
+    def narrow(self, precision: str) -> None:
+        """Give frozen weights the type in which fine-tuning tools load them for this precision."""
+        if precision == "bf16":
+            for parameter in self.model.parameters():
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(torch.bfloat16)
+
     def actions(self, mixed: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
         """What is timed, by name."""
         sizes, model = self.sizes, self.model

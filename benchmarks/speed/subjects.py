@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-from minigpt4.models.precision import fit_weights
 from speed.sizes import SIZES, Sizes
 
 BATCH = 4
@@ -47,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         subject = module.build(args.subject, sizes, Path(folder))
-    if args.subject == "ours":  # as runs of training and evaluation do
-        fit_weights(subject.model, "bf16" if args.precision == "bf16" else "no")
+    subject.narrow(args.precision)
     result = {"build_s": time.perf_counter() - begin}
     for name, action in subject.actions(mixed(args.precision)).items():
         result[name] = median_seconds(action, args.repeats)

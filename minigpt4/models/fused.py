@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 _FEW = range(3, 49)
-"""Rows with which a CPU's product of matrices is quicker with the weights as its left factor."""
+"""Rows with which a CPU's product in float32 is quicker with the weights as its left factor."""
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -88,8 +88,10 @@ def linear(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def _is_little(x: Tensor) -> bool:
-    """Whether x (T, in) is a step of answering a few prompts on a CPU, without gradients."""
-    return x.device.type == "cpu" and len(x) in _FEW and not torch.is_grad_enabled()
+    """Whether x (T, in) is a step of answering a few prompts in float32 on a CPU."""
+    is_plain = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    is_cpu = x.device.type == "cpu"
+    return is_cpu and is_plain and len(x) in _FEW and not torch.is_grad_enabled()
 
 
 def _of_few(module: Any, adapter: str | None, x: Tensor) -> Tensor | None:
@@ -103,7 +105,7 @@ def _of_few(module: Any, adapter: str | None, x: Tensor) -> Tensor | None:
         Tensor (T, out) laid out column after column, as the next product takes it best.
     """
     base = module.base_layer if adapter or _is_merged(module) else module
-    if type(base) is not nn.Linear:
+    if type(base) is not nn.Linear or base.weight.dtype != x.dtype:
         return None
     columns = x.t().contiguous()  # (in, T)
     result = torch.mm(base.weight, columns)
@@ -111,7 +113,7 @@ def _of_few(module: Any, adapter: str | None, x: Tensor) -> Tensor | None:
         result += base.bias[:, None]
     if adapter is not None:
         down, up = module.lora_A[adapter].weight, module.lora_B[adapter].weight
-        if x.dtype != down.dtype or result.dtype != up.dtype or module.training:
+        if down.dtype != x.dtype or module.training:
             return None
         result = result.addmm_(up, torch.mm(down, columns), alpha=module.scaling[adapter])
     return result.t()
