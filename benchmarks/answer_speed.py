@@ -23,8 +23,8 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1])]  # run from its folder, not installed
 
-from speed.ours import Ours, build
-from speed.sizes import SIZES
+from speed.ours import Ours, build  # noqa: E402
+from speed.sizes import SIZES  # noqa: E402
 
 QUESTIONS = (1, 2, 4, 8)
 """About each picture."""

@@ -23,6 +23,7 @@ from minigpt4.common.errors import run_cli
 from minigpt4.models.minigpt_v2 import MiniGPTv2
 from minigpt4.models.vision.base import VisionEncoder
 from minigpt4.runners import runner_base
+from minigpt4.runners.plan import command
 from minigpt4.runners.records import read_records
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +134,24 @@ def test_a_run_leaves_everything_in_its_folder(
     resolved = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
     assert resolved["run"]["valid_splits"] == ["val"]
     assert resolved["run"]["weight_decay"] == 0.05
+
+
+def test_checkpointing_is_turned_on_where_a_run_fits_with_it_only(
+    start: Start,
+    config: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert start("run.max_epoch=1", "run.seed=3") == 0
+    monkeypatch.setattr(command, "room_on", lambda _: 2**30)
+    monkeypatch.setattr(command, "needs_checkpointing", lambda *_, **__: True)
+    plain = losses(newest(config))
+    assert start("run.max_epoch=1", "run.seed=3") == 0
+    folder = newest(config)
+    assert losses(folder) == pytest.approx(plain, rel=1e-6)
+    resolved = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+    assert resolved["model"]["use_grad_checkpoint_llm"] is True
+    assert "use_grad_checkpoint_llm is turned on" in "".join(capsys.readouterr())
 
 
 def test_checkpoints_have_the_originals_names(start: Start, config: dict[str, Any]) -> None:

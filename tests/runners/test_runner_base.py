@@ -16,7 +16,8 @@ from toy_run import ToyModel, make_runner, samples, toy_data, weights_of
 from minigpt4.common.checkpoint import load_checkpoint_file
 from minigpt4.common.errors import ResourceError, TrainingError
 from minigpt4.datasets.schema import Batch
-from minigpt4.runners import device, runner_base
+from minigpt4.models import precision
+from minigpt4.runners import runner_base
 from minigpt4.runners.records import read_records
 from minigpt4.tasks.base import BaseTask, EvaluationData
 
@@ -125,7 +126,7 @@ def test_the_best_checkpoint_is_that_of_the_best_epoch(tmp_path: Path) -> None:
 def test_mixed_precision_computes_in_bf16_and_is_taken_off_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
     kinds = set()
 
     class Looking(BaseTask):

@@ -21,7 +21,8 @@ from minigpt4.common.settings import ModelSettings, RunSettings
 from minigpt4.models.llm import load_tokenizer
 from minigpt4.models.precision import choose_precision
 from minigpt4.runners.plan.advice import Situation, advise
-from minigpt4.runners.plan.fit import refuse_too_little_memory, room_on
+from minigpt4.runners.plan.clock import gib
+from minigpt4.runners.plan.fit import needs_checkpointing, refuse_too_little_memory, room_on
 from minigpt4.runners.plan.lengths import Lengths, assumed_lengths, data_lengths
 from minigpt4.runners.plan.measure import measure
 from minigpt4.runners.plan.memory import GIB, Machine, Workload
@@ -89,7 +90,10 @@ def _planned(cfg: Config, *, only_estimate: bool) -> tuple[str, dict[str, Any]]:
 
 
 def check_memory(cfg: Config, setup: Setup) -> None:
-    """Refuse a run that cannot fit, before its model is loaded.
+    """Refuse a run that cannot fit, before its model is loaded; save memory where it has to.
+
+    Gradient checkpointing, which changes no number, is turned on in ``cfg`` where a run fits with
+    it only.
 
     Raises:
         ResourceError: It cannot.
@@ -105,15 +109,18 @@ def check_memory(cfg: Config, setup: Setup) -> None:
         lengths = data_lengths(setup.train, settings, None, sizes.vision.positions)
     except UserError:
         return  # what is wrong is said better where the model is built
-    refuse_too_little_memory(
-        settings,
-        sizes,
-        _workload(cfg, lengths),
-        Machine(device=device.type, mixed=setup.precision.mixed),
-        room=room,
-        # Each process has a GPU of its own, but they share the host's memory.
-        processes=setup.accelerator.num_processes if device.type == "cpu" else 1,
-    )
+    step = _workload(cfg, lengths), Machine(device=device.type, mixed=setup.precision.mixed)
+    # Each process has a GPU of its own, but they share the host's memory.
+    processes = setup.accelerator.num_processes if device.type == "cpu" else 1
+    if needs_checkpointing(settings, sizes, *step, room=room, processes=processes):
+        logger.warning(
+            "model.use_grad_checkpoint_llm is turned on: without it the run needs more than the "
+            "%s that are free",
+            gib(room // processes),
+        )
+        cfg.model_cfg.use_grad_checkpoint_llm = True
+        settings = cfg.model()
+    refuse_too_little_memory(settings, sizes, *step, room=room, processes=processes)
 
 
 def _measured(cfg: Config) -> tuple[str, dict[str, Any]]:

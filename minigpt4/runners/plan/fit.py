@@ -78,6 +78,26 @@ def room_on(device: torch.device) -> int | None:
     return min([free, *_container_room()])
 
 
+def needs_checkpointing(
+    settings: ModelSettings,
+    sizes: ModelSizes,
+    work: Workload,
+    machine: Machine,
+    *,
+    room: int | None,
+    processes: int = 1,
+) -> bool:
+    """Whether a run fits with gradient checkpointing of the language model, and not without.
+
+    Args: see ``refuse_too_little_memory``.
+    """
+    if room is None or settings.use_grad_checkpoint_llm:
+        return False
+    saving = replace(settings, use_grad_checkpoint_llm=True)
+    without, needed = (estimate(each, sizes, work, machine).total for each in (settings, saving))
+    return needed <= room // processes < without
+
+
 def refuse_too_little_memory(
     settings: ModelSettings,
     sizes: ModelSizes,

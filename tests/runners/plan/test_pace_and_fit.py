@@ -19,7 +19,12 @@ from minigpt4.runners.plan import pace
 from minigpt4.runners.plan.advice import Advice, Situation, advise
 from minigpt4.runners.plan.cache_work import CacheWork
 from minigpt4.runners.plan.clock import duration, gib, time_of_day
-from minigpt4.runners.plan.fit import gpu_room, refuse_too_little_memory, room_on
+from minigpt4.runners.plan.fit import (
+    gpu_room,
+    needs_checkpointing,
+    refuse_too_little_memory,
+    room_on,
+)
 from minigpt4.runners.plan.measure import Measured
 from minigpt4.runners.plan.memory import GIB, Machine, Workload, estimate, largest_batch
 from minigpt4.runners.plan.sizes import ModelSizes, language_sizes, vision_sizes
@@ -172,6 +177,19 @@ def test_too_little_memory_is_refused_with_what_would_fit(sizes: ModelSizes) -> 
         judge(3 * GIB)
     judge(None)
     judge(80 * GIB)
+
+
+def test_checkpointing_is_needed_between_what_fits_with_it_and_without(sizes: ModelSizes) -> None:
+    plain, saving = (
+        estimate(replace(SEVEN, use_grad_checkpoint_llm=on), sizes, STEP, GPU).total
+        for on in (False, True)
+    )
+    rooms = {None: False, saving - 1: False, saving: True, plain - 1: True, plain: False}
+    for room, needed in rooms.items():
+        assert needs_checkpointing(SEVEN, sizes, STEP, GPU, room=room) is needed
+    on = replace(SEVEN, use_grad_checkpoint_llm=True)
+    assert not needs_checkpointing(on, sizes, STEP, GPU, room=saving)
+    assert needs_checkpointing(SEVEN, sizes, STEP, GPU, room=2 * saving, processes=2)
 
 
 def test_what_may_just_fit_is_warned_of(
