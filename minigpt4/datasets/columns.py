@@ -54,6 +54,23 @@ class PackedColumn:
         return cls(data, np.cumsum(lengths + 1) - 1, form=form)
 
     @classmethod
+    def of_run(cls, data: np.ndarray, lengths: np.ndarray) -> PackedColumn | None:
+        """Strings that stand one after another without anything between; None if one holds a zero.
+
+        Args:
+            data: Their UTF-8 bytes.
+            lengths: Bytes of each.
+        """
+        if not data.all():
+            return None
+        ends = np.cumsum(lengths.astype(np.int64) + 1) - 1
+        spread = np.zeros(len(data) + max(len(lengths) - 1, 0), dtype=np.uint8)
+        inside = np.ones(len(spread), dtype=bool)
+        inside[ends[:-1]] = False
+        spread[inside] = data
+        return cls(spread, ends, form="text")
+
+    @classmethod
     def concat(cls, columns: Sequence[PackedColumn]) -> PackedColumn:
         """All values of several columns of one form."""
         separator = np.array([0 if columns[0].form == "text" else ord(",")], dtype=np.uint8)
@@ -93,6 +110,44 @@ class PackedColumn:
         for index in np.flatnonzero(suspects).tolist():
             found[index] = is_empty(self[index])
         return found
+
+    def holds_lists_of_text(self) -> bool:
+        """Whether each value can be seen to be a flat list that begins with a text not blank.
+
+        Looks at the JSON as it stands, which orjson writes without spaces; False means it takes
+        more to know.
+        """
+        lengths = self._lengths()
+        if self.form != "json" or not len(lengths) or lengths.min() < len('["a"]'):
+            return False
+        begins = self._ends.astype(np.int64) - lengths
+        first, second, third = (self._data[begins + place] for place in range(3))
+        # An escape may be a blank, too; the quotation mark would end an empty text.
+        blank = np.isin(third, np.append(_BLANKS, np.uint8(ord('"'))))
+        if not ((first == ord("[")) & (second == ord('"')) & ~blank).all():
+            return False
+        opening, before = self._data[1:], self._data[:-1]
+        opens = (opening == ord("[")) | (opening == ord("{"))
+        nested = opens & ((before == ord(",")) | (before == ord("[")))
+        return bool(np.count_nonzero(nested) == len(lengths) - 1)  # the values themselves
+
+    def distinct(self) -> tuple[np.ndarray, list[str]]:
+        """Of text: for each value the number of its spelling, and these in order of first use."""
+        import pyarrow
+
+        # Each value with the byte after it.
+        bounds = np.concatenate([[0], self._ends.astype(np.int64) + 1])
+        buffers = [
+            None,
+            pyarrow.py_buffer(bounds),
+            pyarrow.py_buffer(np.append(self._data, np.uint8(0))),
+        ]
+        form = pyarrow.large_binary()
+        found = pyarrow.Array.from_buffers(form, len(self), buffers).dictionary_encode()
+        spellings = found.dictionary.to_pylist()
+        return found.indices.to_numpy(), [
+            v[:-1].decode("utf-8", "surrogatepass") for v in spellings
+        ]
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -20,6 +20,8 @@ from minigpt4.datasets.columns import Column, PackedColumn, join_columns, pack, 
 
 _CHUNK = 8192
 """Rows that are taken apart at once."""
+_MANY = 50_000
+"""Rows from which on telling values apart is worth loading a library."""
 
 
 class _Unhashable(str):
@@ -197,6 +199,13 @@ class Table:
         column = self._columns.get(name)
         return isinstance(column, PackedColumn) and column.form == "text"
 
+    def is_filled_text(self, name: str) -> bool:
+        """Whether every value of a column is text, or surely a flat list that begins with some."""
+        column = self._columns.get(name)
+        return isinstance(column, PackedColumn) and (
+            column.form == "text" or column.holds_lists_of_text()
+        )
+
     def distinct(self, names: Sequence[str]) -> tuple[np.ndarray, list[dict[str, Any]]]:
         """Which combinations of values some columns have.
 
@@ -206,6 +215,11 @@ class Table:
         """
         if not names:
             return np.zeros(len(self), dtype=np.int32), [{}]
+        if len(names) == 1 and len(self) >= _MANY and self.is_text(names[0]):
+            column = self._columns[names[0]]
+            assert isinstance(column, PackedColumn)
+            numbered, spellings = column.distinct()
+            return numbered, [{names[0]: each} for each in spellings]
         numbers: dict[Any, int] = {}
         codes = np.empty(len(self), dtype=np.int32)
         for start in range(0, len(self), _CHUNK):

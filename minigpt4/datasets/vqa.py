@@ -40,7 +40,8 @@ class VQADataset(RecordDataset):
 
     def _checked_columns(self) -> tuple[str, ...]:
         answers = compiled(self.spec.answer).whole_columns
-        return answers if self._table.is_text("question") else ("question", *answers)
+        checked = [] if self._table.is_text("question") else ["question"]
+        return (*checked, *(name for name in answers if not self._table.is_filled_text(name)))
 
     def _row_mistake(self, row: Mapping[str, Any]) -> str | None:
         if isinstance(row.get("question"), list | dict):

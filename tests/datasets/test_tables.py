@@ -4,6 +4,7 @@ import pytest
 from conftest import write_csv, write_json
 
 from minigpt4.common.errors import ConfigError, DataError
+from minigpt4.datasets.columns import PackedColumn
 from minigpt4.datasets.patterns import Pattern
 from minigpt4.datasets.readers import read_table
 from minigpt4.datasets.table import Table
@@ -109,3 +110,33 @@ def test_a_pattern_refuses_half_a_number():
     with pytest.raises(ValueError, match="whole number"):
         Pattern("{n:03d}").fill({"n": "1.5"})
     assert Pattern("{a[0][b]} {c}").columns == ("a", "c")
+
+
+@pytest.mark.parametrize(
+    ("value", "seen"),
+    [
+        (["a"], True),
+        (["có", None, 3, "[x{"], True),
+        ([], False),
+        ([""], False),
+        ([" a"], False),
+        (["\ta"], False),
+        ([None, "a"], False),
+        (["a", ["b"]], False),
+        (["a", {"b": "c"}], False),
+        ({"a": "b"}, False),
+        (None, False),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_lists_of_text_are_seen_only_where_they_are(value, seen, place):
+    values = [["b", "c"], ["d e"]]
+    values.insert(place, value)
+    assert PackedColumn.pack(values).holds_lists_of_text() is seen
+
+
+def test_spellings_are_told_apart_in_order_of_first_use():
+    values = ["b", "", "a", "b", "á", "a", "á", "", "bb"]
+    codes, spellings = PackedColumn.pack(values).distinct()
+    assert [spellings[code] for code in codes] == values
+    assert spellings == list(dict.fromkeys(values))

@@ -10,11 +10,14 @@ from pathlib import Path
 
 from minigpt4.common.errors import DataError
 from minigpt4.datasets.columns import PackedColumn
+from minigpt4.datasets.formats.large_csv import large_csv
 from minigpt4.datasets.readers import ReaderOptions
 from minigpt4.datasets.table import Table
 
 _CHUNK = 8192
 """Rows that are Python objects at once."""
+_LARGE = 1 << 20
+"""Bytes from which on a faster reader is worth loading."""
 _SEPARATORS = ",;\t"
 
 
@@ -28,10 +31,17 @@ def read_csv(path: Path, options: ReaderOptions) -> Table:
         DataError: Two columns have one name, or a row has more or fewer values than there are
             columns.
     """
+    separator = _separator(path)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, delimiter=_separator(path))
+        lines = csv.reader(file, delimiter=separator)
         try:
             names = _names(next(lines, []), path)
+            if path.stat().st_size >= _LARGE:
+                columns = large_csv(path, separator, len(names))
+                if columns is not None:
+                    rows = len(columns[0])
+                    packed = dict(zip(names, columns, strict=True))
+                    return Table(packed, sources=[(str(path), rows)])
             parts = [_part(rows, names, path, first) for first, rows in _chunks(lines)]
         except csv.Error as error:
             raise DataError(
