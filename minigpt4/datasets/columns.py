@@ -144,10 +144,11 @@ class PackedColumn:
         ]
         form = pyarrow.large_binary()
         found = pyarrow.Array.from_buffers(form, len(self), buffers).dictionary_encode()
-        spellings = found.dictionary.to_pylist()
-        return found.indices.to_numpy(), [
-            v[:-1].decode("utf-8", "surrogatepass") for v in spellings
-        ]
+        codes = found.indices.to_numpy().copy()
+        spellings = [v[:-1].decode("utf-8", "surrogatepass") for v in found.dictionary.to_pylist()]
+        del found
+        pyarrow.default_memory_pool().release_unused()
+        return codes, spellings
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -47,6 +47,8 @@ def large_csv(path: Path, separator: str, count: int) -> list[PackedColumn] | No
         if column is None:
             return None
         columns.append(column)
+    del table
+    pyarrow.default_memory_pool().release_unused()
     return columns
 
 
