@@ -1,9 +1,10 @@
 """What makes answering faster, each measured against doing without it, in alternating runs.
 
-``python benchmarks/answer_speed.py --json benchmarks/results/answer_speed.json``: LoRA merged or
-not, and several questions about a picture with what they share read once or for each, at the sizes
-of ``speed.sizes``. Times are CPU seconds of one thread, medians over the rounds; a ratio is the
-median of the rounds' ratios, with the smallest and the largest.
+``python benchmarks/answer_speed.py --json benchmarks/results/speed/answers.json``: LoRA merged or
+not, the own pass for single tokens or transformers', several questions about a picture with what
+they share read once or for each, and long answers whose places others take or not, at the sizes of
+``speed.sizes``. Times are CPU seconds of one thread, medians over the rounds; a ratio is the median
+of the rounds' ratios, with the smallest and the largest.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -31,6 +33,29 @@ QUESTIONS = (1, 2, 4, 8)
 PICTURES = 2
 TOKENS = 5
 """Of each answer, as long as those to most questions are."""
+
+
+LONG = {"prompts": 32, "at_once": 8, "mean": 25, "longest": 100}
+"""Answers that end by chance: how many, and of how many tokens."""
+
+
+@contextlib.contextmanager
+def by_transformers() -> Iterator[None]:
+    """Single tokens through transformers' pass; prompts go through the own one all the same."""
+    from minigpt4.models.decoder import Decoder
+
+    takes = Decoder.takes
+    longest = [0]
+
+    def only_first(self: Decoder, length: int) -> bool:
+        is_first, longest[0] = length <= longest[0] or not longest[0], length
+        return is_first and takes(self, length)
+
+    Decoder.takes = only_first  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Decoder.takes = takes  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager
@@ -73,6 +98,10 @@ def cases(ours: Ours) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
         with unmerged(model):
             answer(count, tokens, shared=False)
 
+    def one_by_one(count: int) -> None:
+        with by_transformers():
+            answer(count, 20, shared=False)
+
     found: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         f"merging, 4 answers of {tokens} tokens": (
             lambda tokens=tokens: apart(4, tokens),
@@ -80,13 +109,51 @@ def cases(ours: Ours) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
         )
         for tokens in (TOKENS, 20)
     }
+    for count in (4, 16):
+        found[f"single tokens, {count} answers of 20 tokens"] = (
+            lambda count=count: one_by_one(count),
+            lambda count=count: answer(count, 20, shared=False),
+        )
     for each in QUESTIONS:
         count = each * PICTURES
         found[f"sharing, {each} questions a picture"] = (
             lambda count=count: answer(count, TOKENS, shared=False),
             lambda count=count: answer(count, TOKENS, shared=True),
         )
+    found["taking places, long answers"] = long_answers(ours)
     return found
+
+
+def long_answers(ours: Ours) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Answers that end by chance, the same ones batch after batch and following each other."""
+    model = ours.model
+    vocabulary = ours.sizes.vocabulary
+    generator = torch.Generator().manual_seed(1)
+    ends = torch.randperm(vocabulary, generator=generator)[: vocabulary // LONG["mean"]]
+    count, at_once = LONG["prompts"], LONG["at_once"]
+    tokens, width = ours.sizes.patches, ours.sizes.vision_width
+    features = torch.randn(count, tokens, width, generator=generator)
+    prompts = [f"[INST] {ours.instruction} {number}[/INST]" for number in range(count)]
+
+    def answers(*, following: bool) -> None:
+        parts = [(0, count)] if following else [(n, n + at_once) for n in range(0, count, at_once)]
+        for begin, end in parts:
+            model.generate_scored(
+                texts=prompts[begin:end],
+                image_features=features[begin:end],
+                at_once=at_once,
+                max_new_tokens=LONG["longest"],
+                repetition_penalty=1.5,  # without it most go round in circles
+            )
+
+    def run(*, following: bool) -> None:
+        with (
+            torch.inference_mode(),
+            mock.patch.object(type(model), "end_ids", frozenset(ends.tolist())),
+        ):
+            answers(following=following)
+
+    return lambda: run(following=False), lambda: run(following=True)
 
 
 def compare(

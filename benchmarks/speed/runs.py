@@ -24,13 +24,11 @@ _QUESTIONS = 4
 
 
 def quickstart_runs(folder: Path, *, threads: int, steps: int = 60) -> dict[str, float]:
-    """The quick start's training on questions, its features cached by a run before.
-
-    Returns:
-        Figures by name; none where the quick start's data were not made.
-    """
+    """The quick start's training on questions, its features cached by a run before."""
     if not (_ROOT / "data/tiny/vivqa/train.csv").is_file():
-        return {}
+        from minigpt4.datasets.tiny.generate import generate
+
+        generate(_ROOT / "data/tiny", parts=("vivqa",))
     options = {"run.iters_per_epoch": steps}
     _train(_QUICKSTART, folder / "fill", options | {"run.iters_per_epoch": 1}, threads)
     first, rate = _train(_QUICKSTART, folder / "run", options, threads)
