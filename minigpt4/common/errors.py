@@ -58,6 +58,12 @@ class TrainingError(UserError):
 INTERRUPTED = 130
 
 
+DEAD_READER = (
+    "A process that reads pictures was ended from outside, as happens when memory runs out: lower "
+    "run.num_workers (with 0 no other process reads); checkpoints saved before are complete."
+)
+
+
 def run_cli(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
     """Run ``main(argv)`` and turn the mistakes of users into one line and an exit code.
 
@@ -83,6 +89,8 @@ def run_cli(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | 
             ResourceError.exit_code,
         )
     except (MemoryError, RuntimeError) as error:
+        if "DataLoader worker" in str(error):  # raised by a signal's handler, wherever that comes
+            return _say(DEAD_READER, ResourceError.exit_code)
         if not is_out_of_memory(error):
             raise
         return _say(

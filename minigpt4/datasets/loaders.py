@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from minigpt4.common.errors import UserError
+from minigpt4.common.errors import DEAD_READER, ResourceError, UserError
 from minigpt4.datasets.base import Draw, RecordDataset
 from minigpt4.datasets.collate import collate
 from minigpt4.datasets.sampling import MixedBatchSampler, MixedDraw
@@ -106,14 +106,24 @@ class BatchLoader(DataLoader[Batch]):
 
         Raises:
             UserError: The mistake that a data set found while reading.
+            ResourceError: A worker was ended from outside. (Where it ends while nothing is
+                received, PyTorch raises a ``RuntimeError`` at any place.)
         """
         tally = _Tally()
-        for batch in super().__iter__():
+        for batch in self._received():
             if isinstance(batch, UserError):
                 raise batch
             tally.add(batch)
             yield batch
         tally.report()
+
+    def _received(self) -> Iterator[Any]:
+        try:
+            yield from super().__iter__()
+        except (ConnectionError, EOFError) as error:
+            if not self.num_workers:
+                raise
+            raise ResourceError(DEAD_READER) from error
 
 
 class _Tally:

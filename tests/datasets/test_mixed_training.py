@@ -145,16 +145,19 @@ class TestTraining:
         caption_shards(tmp_path / "s", [20, 20])
         # Apart, for PyTorch tells of dead workers from a signal handler, at any time.
         script = f"""
-import multiprocessing
+import multiprocessing, sys
 from made_shards import open_stream
+from minigpt4.common.errors import run_cli
 from minigpt4.datasets.loaders import train_loader
-stream = open_stream({str(tmp_path / "s")!r})
-loader = train_loader(
-    [stream], batch_sizes=[2], odds=[1], seed=0, num_steps=5000, num_workers=1
-)
-for step, batch in enumerate(loader):
-    if step == 2:
-        multiprocessing.active_children()[0].kill()
+def main(_):
+    stream = open_stream({str(tmp_path / "s")!r})
+    loader = train_loader(
+        [stream], batch_sizes=[2], odds=[1], seed=0, num_steps=5000, num_workers=1
+    )
+    for step, batch in enumerate(loader):
+        if step == 2:
+            multiprocessing.active_children()[0].kill()
+sys.exit(run_cli(main))
 """
         done = subprocess.run(
             [sys.executable, "-c", script],
@@ -163,8 +166,9 @@ for step, batch in enumerate(loader):
             text=True,
             timeout=120,
         )
-        assert done.returncode == 1
-        assert "DataLoader worker" in done.stderr
+        # Not which code: PyTorch's own threads now and then abort a program that ends like this.
+        assert done.returncode != 0
+        assert "lower run.num_workers" in done.stderr
 
 
 class Encoder(torch.nn.Module):
