@@ -23,8 +23,6 @@ from minigpt4.datasets.streams.shards import Pair
 
 _WINDOW_BYTES = 16 << 20
 """A window ends early when its pictures take more."""
-_FAREWELL = 1.0
-"""Seconds to wait for a reading thread to end."""
 _ALIVE = 2
 """Windows of a lane in memory: one is being used up, one is read meanwhile."""
 _MOST_UNUSABLE = 1000
@@ -204,14 +202,8 @@ class _ReadAhead:
         raise self._failure
 
     def stop(self) -> None:
-        """Let the thread end, and see it end unless what it reads from hangs.
-
-        One that still runs when the interpreter is taken down may take the program down with it.
-        """
         self._stopped = True
         self._room.release()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(_FAREWELL)
 
     def _run(self) -> None:
         try:
