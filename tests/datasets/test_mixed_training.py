@@ -18,7 +18,7 @@ from made_mixture import HERE, SIZES, config, entries, opened, write_mixture
 from made_shards import caption_shards
 
 from minigpt4.common.checkpoint import load_checkpoint_file
-from minigpt4.common.errors import ConfigError
+from minigpt4.common.errors import ConfigError, ResourceError
 from minigpt4.common.settings import RunSettings
 from minigpt4.datasets.loaders import train_loader
 from minigpt4.datasets.schema import CONNECT_SYM, Sample
@@ -166,8 +166,7 @@ sys.exit(run_cli(main))
             text=True,
             timeout=120,
         )
-        # Not which code: PyTorch's own threads now and then abort a program that ends like this.
-        assert done.returncode != 0
+        assert done.returncode == ResourceError.exit_code, done.stderr
         assert "lower run.num_workers" in done.stderr
 
 

@@ -23,6 +23,8 @@ from minigpt4.datasets.streams.shards import Pair
 
 _WINDOW_BYTES = 16 << 20
 """A window ends early when its pictures take more."""
+_FAREWELL = 2.0
+"""Seconds that a reading thread has to end when the program does."""
 _ALIVE = 2
 """Windows of a lane in memory: one is being used up, one is read meanwhile."""
 _MOST_UNUSABLE = 1000
@@ -182,11 +184,14 @@ class _ReadAhead:
         self._items = items
         self._ready: queue.SimpleQueue[list[Pair] | BaseException] = queue.SimpleQueue()
         self._room = threading.Semaphore(_ALIVE)
-        self._stopped = False
+        self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._given = 0
         # A daemon, so that a connection that hangs cannot keep a program from ending.
         self._thread = threading.Thread(target=self._run, name="shard reader", daemon=True)
+        # Not to be caught freeing tensors when the interpreter is taken down: that would abort.
+        self._done = threading.Event()
+        weakref.finalize(self._thread, _await, self._stop, self._room, self._done)
         self._thread.start()
 
     def next(self) -> list[Pair]:
@@ -202,20 +207,28 @@ class _ReadAhead:
         raise self._failure
 
     def stop(self) -> None:
-        self._stopped = True
+        self._stop.set()
         self._room.release()
 
     def _run(self) -> None:
         try:
             while True:
                 self._room.acquire()
-                if self._stopped:
+                if self._stop.is_set():
                     break
                 self._ready.put(next(self._items))
         except BaseException as error:
             self._ready.put(error)
         finally:
             self._items.close()  # type: ignore[attr-defined] # a generator; closes its file
+            self._done.set()
+
+
+def _await(stop: threading.Event, room: threading.Semaphore, done: threading.Event) -> None:
+    """See a reading thread end as the program does, unless what it reads from hangs."""
+    stop.set()
+    room.release()
+    done.wait(_FAREWELL)
 
 
 class StreamReader:
