@@ -11,6 +11,9 @@ from minigpt4.common.eval_utils import eval_parser
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Answer for every picture, write the files, and end with the strict mAP in per cent."""
+    from minigpt4.common.imports import import_model_libraries
+
+    import_model_libraries()
     from minigpt4.tasks.eval_commands import add_fresh, add_resample, evaluate_one
 
     parser = eval_parser()

@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def evaluate(words: Sequence[str]) -> None:
     """Evaluate on entries of a configuration; end with a line for each."""
+    from minigpt4.common.imports import import_model_libraries
+
+    import_model_libraries()
     from minigpt4.tasks.eval_commands import add_fresh, add_resample, evaluate_all
 
     parser = eval_parser()

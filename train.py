@@ -37,10 +37,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from minigpt4.common.config import Config
     from minigpt4.common.distributed import is_main
+    from minigpt4.common.imports import import_model_libraries
     from minigpt4.common.logger import setup_logging
-    from minigpt4.runners import run_training
 
     setup_logging()
+    import_model_libraries()
+    from minigpt4.runners import run_training
+
     if args.plan:
         from minigpt4.runners.plan.command import plan_run
 

@@ -57,7 +57,10 @@ def model_section(sizes: Sizes, folder: Path) -> dict[str, Any]:
 
 def build(name: str, sizes: Sizes, folder: Path) -> Ours:
     """The model with random weights."""
+    from minigpt4.common.imports import import_model_libraries
     from minigpt4.common.settings import ModelSettings
+
+    import_model_libraries()  # as the commands do
     from minigpt4.models import MiniGPTv2
 
     write_language_model(sizes, folder)

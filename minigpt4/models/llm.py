@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from minigpt4.common.errors import ConfigError, WeightsError, is_out_of_memory
+from minigpt4.common.imports import light_peft
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.hub import Source, explain, hub_token, locate
 from minigpt4.models.quantization import make_trainable, quantization_config
@@ -135,8 +136,6 @@ def add_lora(model: Any, settings: ModelSettings) -> Any:
     Raises:
         ConfigError: A name is no layer of the model.
     """
-    from peft import LoraConfig, get_peft_model
-
     last = {name.rpartition(".")[2]: module for name, module in model.named_modules()}
     absent = [t for t in settings.lora_target_modules if t.rpartition(".")[2] not in last]
     if absent:
@@ -145,17 +144,19 @@ def add_lora(model: Any, settings: ModelSettings) -> Any:
             f"model.lora_target_modules names {', '.join(absent)}, which this language model does "
             f"not have; its linear layers are {', '.join(linear)}."
         )
-    config = LoraConfig(
-        r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=list(settings.lora_target_modules),
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
     trains = [p for p in model.parameters() if p.requires_grad]
-    with warnings.catch_warnings():
+    with light_peft(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PEFT's use of transformers
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=settings.lora_r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules=list(settings.lora_target_modules),
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
         wrapped = get_peft_model(model, config)
     for parameter in trains:  # PEFT freezes the base, which freeze_llm=False means to train too
         parameter.requires_grad_(True)

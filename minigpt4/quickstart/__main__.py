@@ -24,11 +24,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
+    from minigpt4.common.imports import import_model_libraries
     from minigpt4.common.logger import setup_logging
+
+    setup_logging()
+    import_model_libraries()
     from minigpt4.quickstart.settings import QuickSettings
     from minigpt4.quickstart.stages import run_quickstart
 
-    setup_logging()
     settings = QuickSettings(out=args.out, scale=args.scale)
     outcome = run_quickstart(settings)
     sys.stdout.write(f"\n{outcome.table()}\n\n")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from minigpt4.common.config import Config
 from minigpt4.common.device import check_device
 from minigpt4.common.errors import ResourceError
+from minigpt4.common.imports import import_model_libraries
 from minigpt4.common.logger import setup_logging
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def make_app(cfg: Config, folder: Path) -> gr.Blocks:
         folder: Where examples and pictures with boxes are put while the demo runs.
     """
     stay_offline()
+    import_model_libraries()
     from minigpt4.serve.app import build_app
     from minigpt4.serve.engine import Engine
     from minigpt4.serve.examples import find_examples
