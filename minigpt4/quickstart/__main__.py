@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,14 +28,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from minigpt4.common.imports import import_model_libraries
     from minigpt4.common.logger import setup_logging
+    from minigpt4.quickstart.settings import QuickSettings
 
     setup_logging()
+    settings = QuickSettings(out=args.out, scale=args.scale)
+    begin = time.monotonic()
+    logging.getLogger("minigpt4.quickstart").info("Loading PyTorch and transformers")
     import_model_libraries()
-    from minigpt4.quickstart.settings import QuickSettings
     from minigpt4.quickstart.stages import run_quickstart
 
-    settings = QuickSettings(out=args.out, scale=args.scale)
-    outcome = run_quickstart(settings)
+    outcome = run_quickstart(settings, loading=time.monotonic() - begin)
     sys.stdout.write(f"\n{outcome.table()}\n\n")
     sys.stdout.write(f"{args.out / 'results.json'}  the numbers\n")
     sys.stdout.write(f"{args.out / 'report.html'}   pictures, answers and curves\n")

@@ -81,18 +81,26 @@ class QuickSettings:
         """Folder of the data; a reduced run makes its own."""
         return DATA if self.scale == 1 else self.out / "data"
 
-    def train_config(self, task: QuickTask) -> Config:
-        """Configuration of a task's fine-tuning, with this run's places and length."""
+    def run_folder(self, task: QuickTask) -> Path:
+        """Where a task's training runs have their folders."""
+        return (self.out / "runs" / task.key).resolve()
+
+    def train_options(self, task: QuickTask) -> dict[str, Any]:
+        """What this run overrides in a task's training configuration: places and length."""
         info = f"datasets.{task.name}.build_info"
         options = {
             f"{info}.ann_path": self.data / task.train_annotations,
             f"{info}.image_path": self.data / task.images,
-            "run.output_dir": (self.out / "runs" / task.key).resolve(),
+            "run.output_dir": self.run_folder(task),
         }
         if self.scale < 1:
             whole = OmegaConf.load(task.train_config).run.iters_per_epoch
             options["run.iters_per_epoch"] = max(_SHORTEST, math.ceil(whole * self.scale))
-        return load_config(task.train_config, options)
+        return options
+
+    def train_config(self, task: QuickTask) -> Config:
+        """Configuration of a task's fine-tuning, with this run's overrides."""
+        return load_config(task.train_config, self.train_options(task))
 
     def eval_config(self, task: QuickTask, checkpoint: Path) -> Config:
         """Configuration of a task's evaluation of one checkpoint."""

@@ -24,31 +24,43 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_STAGES = 7
+_STAGES = 6
 
 
 class _Clock:
-    """Announces stages and keeps their seconds."""
+    """Announces stages and keeps their seconds.
 
-    def __init__(self, outcome: Outcome) -> None:
+    Args:
+        outcome: Gets the seconds.
+        side_by_side: Whether both tasks train in one stage, else in two.
+    """
+
+    def __init__(self, outcome: Outcome, *, side_by_side: bool) -> None:
+        self.side_by_side = side_by_side
         self._outcome = outcome
+        self._number = 0
+        self._last = _STAGES if side_by_side else _STAGES + 1
 
     @contextlib.contextmanager
     def stage(self, key: str, heading: str) -> Iterator[None]:
-        number = len(self._outcome.stages) + 1
-        logger.info("\n[%d/%d] %s", number, _STAGES, heading)
+        self._number += 1
+        logger.info("\n[%d/%d] %s", self._number, self._last, heading)
         begin = time.monotonic()
         yield
         self._outcome.stages[key] = time.monotonic() - begin
 
 
-def run_quickstart(settings: QuickSettings) -> Outcome:
+def run_quickstart(settings: QuickSettings, *, loading: float = 0.0) -> Outcome:
     """Run every stage and write ``results.json`` and ``report.html``.
 
+    Args:
+        settings: What to run.
+        loading: Seconds that libraries took to load, which count as a stage of their own.
     Raises:
         UserError: The pre-trained checkpoint is missing, the disk is full ...
     """
     from minigpt4.datasets.tiny.generate import generate
+    from minigpt4.quickstart.training import pays_side_by_side
 
     if not PRETRAINED.is_file():
         raise WeightsError(
@@ -56,8 +68,8 @@ def run_quickstart(settings: QuickSettings) -> Outcome:
             "folder, and restore it with `git checkout ckpt/tiny` or `make pretrain-tiny`."
         )
     settings.out.mkdir(parents=True, exist_ok=True)
-    outcome = Outcome(scale=settings.scale)
-    clock = _Clock(outcome)
+    outcome = Outcome(scale=settings.scale, stages={"loading": loading})
+    clock = _Clock(outcome, side_by_side=pays_side_by_side(settings))
     models = _Models()
     with clock.stage("data", "Making pictures and questions"):
         for part, counts in generate(
@@ -71,10 +83,7 @@ def run_quickstart(settings: QuickSettings) -> Outcome:
             outcome.pretrained[task.key] = _evaluate(
                 settings, task, PRETRAINED, "pretrained", models
             )
-    checkpoints = {}
-    for task in TASKS:
-        with clock.stage(f"train_{task.key}", f"Fine-tuning: {task.title}"):
-            checkpoints[task.key] = _train(settings, task, outcome)
+    checkpoints = _fine_tune(settings, outcome, clock)
     with clock.stage("finetuned", "Evaluating the fine-tuned models"):
         for task in TASKS:
             outcome.finetuned[task.key] = _evaluate(
@@ -155,15 +164,23 @@ def _evaluate(
     )
 
 
-def _train(settings: QuickSettings, task: QuickTask, outcome: Outcome) -> Path:
-    """Fine-tune; the checkpoint is also kept as ``<out>/<task>.pth``, where the demo finds it."""
-    from minigpt4.runners import run_training
+def _fine_tune(settings: QuickSettings, outcome: Outcome, clock: _Clock) -> dict[str, Path]:
+    """Fine-tune on both tasks; checkpoints by task key, kept where the demo finds them."""
+    from minigpt4.quickstart.training import fine_tune, fine_tune_side_by_side
     from minigpt4.runners.records import read_records
 
-    result = run_training(settings.train_config(task))
-    assert result.last_checkpoint is not None
-    steps = [each for each in read_records(result.log) if each["kind"] == "train"]
-    outcome.curves[task.key] = ([s["step"] for s in steps], [s["loss"] for s in steps])
-    target = settings.out / f"{task.key}.pth"
-    shutil.copy(result.last_checkpoint, target)
-    return target
+    trained = {}
+    if clock.side_by_side:
+        with clock.stage("train", "Fine-tuning on both tasks, side by side"):
+            trained = fine_tune_side_by_side(settings)
+    else:
+        for task in TASKS:
+            with clock.stage(f"train_{task.key}", f"Fine-tuning: {task.title}"):
+                trained[task.key] = fine_tune(settings, task)
+    checkpoints = {}
+    for key, each in trained.items():
+        steps = [record for record in read_records(each.log) if record["kind"] == "train"]
+        outcome.curves[key] = ([s["step"] for s in steps], [s["loss"] for s in steps])
+        checkpoints[key] = settings.out / f"{key}.pth"
+        shutil.copy(each.checkpoint, checkpoints[key])
+    return checkpoints
