@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minigpt4.common.errors import run_cli
-from minigpt4.common.eval_utils import eval_parser
+from minigpt4.common.eval_utils import add_fresh, add_resample, eval_parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,11 +28,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def evaluate(words: Sequence[str]) -> None:
     """Evaluate on entries of a configuration; end with a line for each."""
-    from minigpt4.common.imports import import_model_libraries
-
-    import_model_libraries()
-    from minigpt4.tasks.eval_commands import add_fresh, add_resample, evaluate_all
-
     parser = eval_parser()
     parser.description = "Evaluate; other commands: evaluate.py rescore, evaluate.py compare."
     parser.add_argument(
@@ -53,11 +48,16 @@ def evaluate(words: Sequence[str]) -> None:
 
     from minigpt4.common.config import Config
     from minigpt4.common.distributed import is_main
+    from minigpt4.common.imports import import_model_libraries
     from minigpt4.common.logger import setup_logging
 
     setup_logging()
+    cfg = Config(args)
+    import_model_libraries()
+    from minigpt4.tasks.eval_commands import evaluate_all
+
     results = evaluate_all(
-        Config(args),
+        cfg,
         args.dataset,
         splits=args.split,
         resample=args.resample,

@@ -41,17 +41,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     from minigpt4.common.logger import setup_logging
 
     setup_logging()
+    cfg = Config(args)
     import_model_libraries()
     from minigpt4.runners import run_training
 
     if args.plan:
         from minigpt4.runners.plan.command import plan_run
 
-        text = plan_run(Config(args), only_estimate=args.estimate, json=args.json)
+        text = plan_run(cfg, only_estimate=args.estimate, json=args.json)
         if is_main():
             sys.stdout.write(text + "\n")
         return
-    result = run_training(Config(args))
+    result = run_training(cfg)
     if is_main():
         sys.stdout.write(f"Checkpoints, log and curves: {result.output_dir}\n")
 

@@ -16,7 +16,14 @@ from minigpt4.conversation.prompts import IMAGE_SLOT
 if TYPE_CHECKING:
     from minigpt4.conversation.conversation import Conversation
 
-__all__ = ["computeIoU", "eval_parser", "init_model", "prepare_texts"]
+__all__ = [
+    "add_fresh",
+    "add_resample",
+    "computeIoU",
+    "eval_parser",
+    "init_model",
+    "prepare_texts",
+]
 
 
 class _Override(argparse.Action):
@@ -49,6 +56,24 @@ def eval_parser() -> argparse.ArgumentParser:
             f"--{key}", type=kind, action=_Override, help=f"short for --options model.{key}=..."
         )
     return parser
+
+
+def add_fresh(parser: argparse.ArgumentParser) -> None:
+    """The word that begins an evaluation anew."""
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="begin anew where answers are there already; they are kept under another name",
+    )
+
+
+def add_resample(parser: argparse.ArgumentParser) -> None:
+    """The word that asks again."""
+    parser.add_argument(
+        "--resample",
+        action="store_true",
+        help="ask again, with sampling, where an answer cannot be read (at most 20 times)",
+    )
 
 
 def prepare_texts(texts: Sequence[str], conv_temp: Conversation) -> list[str]:

@@ -22,22 +22,19 @@ def hidden(*packages: str, asked_by: Sequence[tuple[str, str]] = ()) -> Iterator
 
     Args:
         packages: Their names.
-        asked_by: Functions, as module and name, that remember whether a package is there; they
-            forget it afterwards.
+        asked_by: Functions, as module and name, that remember whether a package is there; they are
+            made to look again, both within the block and after it.
     """
     absent = [name for name in packages if name not in sys.modules]
     for name in absent:
         _hide(name)
+    _look_again(asked_by)
     try:
         yield
     finally:
         for name in absent:
             del sys.modules[name]
-        for module, function in asked_by:
-            remembering = getattr(sys.modules.get(module), function, None)
-            forget: Callable[[], None] | None = getattr(remembering, "cache_clear", None)
-            if forget is not None:
-                forget()
+        _look_again(asked_by)
 
 
 def import_model_libraries() -> None:
@@ -69,3 +66,11 @@ def light_peft() -> Iterator[None]:
 def _hide(name: str) -> None:
     modules: dict[str, ModuleType | Any] = sys.modules
     modules[name] = None
+
+
+def _look_again(functions: Sequence[tuple[str, str]]) -> None:
+    for module, function in functions:
+        remembering = getattr(sys.modules.get(module), function, None)
+        forget: Callable[[], None] | None = getattr(remembering, "cache_clear", None)
+        if forget is not None:
+            forget()

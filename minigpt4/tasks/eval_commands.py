@@ -21,8 +21,6 @@ from minigpt4.tasks.processes import join_processes
 from minigpt4.tasks.results import EvalResult
 
 if TYPE_CHECKING:
-    import argparse
-
     from minigpt4.common.config import Config
 
 
@@ -77,35 +75,11 @@ def evaluate_all(
     ]
 
 
-def evaluate_one(args: argparse.Namespace, *, name: str, kind: str) -> EvalResult:
+def evaluate_one(
+    cfg: Config, *, name: str, kind: str, resample: bool = False, fresh: bool = False
+) -> EvalResult:
     """What a script of one data set does: its entry, or the only one of its kind."""
-    from minigpt4.common.config import Config
-    from minigpt4.common.logger import setup_logging
-
-    setup_logging()
-    cfg = Config(args)
     (result,) = evaluate_all(
-        cfg,
-        [find_entry(cfg, name=name, kind=kind)],
-        resample=getattr(args, "resample", False),
-        fresh=args.fresh,
+        cfg, [find_entry(cfg, name=name, kind=kind)], resample=resample, fresh=fresh
     )
     return result
-
-
-def add_fresh(parser: argparse.ArgumentParser) -> None:
-    """The word that begins an evaluation anew."""
-    parser.add_argument(
-        "--fresh",
-        action="store_true",
-        help="begin anew where answers are there already; they are kept under another name",
-    )
-
-
-def add_resample(parser: argparse.ArgumentParser) -> None:
-    """The word that asks again."""
-    parser.add_argument(
-        "--resample",
-        action="store_true",
-        help="ask again, with sampling, where an answer cannot be read (at most 20 times)",
-    )
