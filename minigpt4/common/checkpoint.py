@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minigpt4.common.errors import WeightsError, naming
+from minigpt4.common.errors import WeightsError
+from minigpt4.common.files import save_atomic
 
 COMPONENTS = {
     "visual_encoder.": "vision",
@@ -100,34 +99,6 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
         WeightsError: As ``load_checkpoint_file``.
     """
     return load_checkpoint_file(path).model
-
-
-def save_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    Args:
-        path: Where the file goes; its folder is made.
-        write: Writes to the temporary path it is given, in the same folder.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        with naming(path):
-            write(temporary)
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_checkpoint(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Save a ``.pth`` of tensors and plain values, whole or not at all."""
-    save_atomic(path, lambda temporary: torch.save(dict(content), temporary))
 
 
 def save_safetensors(
@@ -295,12 +266,6 @@ def _read_safetensors(path: Path) -> Checkpoint:
         raise WeightsError(
             f"{path} is broken or incomplete ({_first_line(error)}): download it again."
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from minigpt4.common.files import write_text
+from minigpt4.common.files import save_atomic, write_text
 from minigpt4.common.metrics import percent
 from minigpt4.reports.finding_list import FindingList
 from minigpt4.reports.gallery import Card, DrawnBox, Gallery
@@ -166,8 +166,6 @@ def write_report(
         subtitle: A line below the heading: what was run, on what.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from minigpt4.common.checkpoint import save_atomic
 
     cards = [card for each in sections if isinstance(each, Gallery) for card in each.cards]
     pictures = embed([card.picture for card in cards])

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 import minigpt4
-from minigpt4.common.checkpoint import load_checkpoint_file, save_atomic
+from minigpt4.common.checkpoint import load_checkpoint_file
 from minigpt4.common.errors import ResourceError, TrainingError, WeightsError
+from minigpt4.common.files import save_atomic
 
 INTERRUPTED = "checkpoint_interrupted.pth"
 BEST = "checkpoint_best.pth"

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from minigpt4.common.errors import ConfigError, DataError, naming
-from minigpt4.common.files import make_folder, write_text
+from minigpt4.common.files import make_folder, save_atomic, write_text
 from minigpt4.scoring.prediction import Prediction
 from minigpt4.tasks.identity import differences
 
@@ -214,8 +214,6 @@ class PredictionFile:
             saved: What to write.
             order: Sample ids to their place in the data.
         """
-        from minigpt4.common.checkpoint import save_atomic
-
         answers = sorted(saved.answers.values(), key=lambda each: (each.tries, order[each.id]))
         text = _lines([{"run": saved.run}, *map(asdict, answers)])
         save_atomic(self.path, lambda temporary: write_text(temporary, text))

@@ -16,11 +16,10 @@ from minigpt4.common.checkpoint import (
     load_checkpoint_file,
     load_weights,
     match_weights,
-    save_atomic,
-    save_checkpoint,
     save_safetensors,
 )
 from minigpt4.common.errors import WeightsError
+from minigpt4.common.files import save_atomic
 
 ORIGINAL = Path(__file__).parents[1] / "fixtures" / "parity" / "original_checkpoint_1.pth"
 LORA = "llama_model.base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"
@@ -38,7 +37,7 @@ def test_original_checkpoint():
 
 def test_ours_is_told_by_its_meta(tmp_path):
     file = tmp_path / "checkpoint_0.pth"
-    save_checkpoint(file, {"model": {"a": torch.ones(2)}, "meta": {}, "epoch": 0})
+    torch.save({"model": {"a": torch.ones(2)}, "meta": {}, "epoch": 0}, file)
     checkpoint = load_checkpoint_file(file)
     assert not checkpoint.is_original
     assert checkpoint.chat_template is None
@@ -94,7 +93,7 @@ def test_files_that_are_not_there_broken_or_empty(tmp_path):
 
 def test_a_file_is_whole_or_not_there(tmp_path):
     file = tmp_path / "new" / "checkpoint.pth"
-    save_checkpoint(file, {"epoch": 1})
+    save_atomic(file, lambda temporary: torch.save({"epoch": 1}, temporary))
 
     def breaks(temporary: Path) -> None:
         temporary.write_bytes(b"half")

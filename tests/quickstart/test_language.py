@@ -2,7 +2,7 @@
 
 import torch
 
-from minigpt4.common.checkpoint import load_weights, save_checkpoint
+from minigpt4.common.checkpoint import load_weights
 from minigpt4.models.tokenizer import LlmTokenizer
 from minigpt4.quickstart.pretrain import LANGUAGE_MODEL, REST, export
 
@@ -33,7 +33,7 @@ def test_export_splits_the_language_model_from_the_rest(tmp_path):
         "llama_proj.weight": torch.full((2, 2), 0.1),
         "visual_encoder.feature_mean": torch.tensor([1e-8, 2.0]),
     }
-    save_checkpoint(tmp_path / "run.pth", {"model": weights})
+    torch.save({"model": weights}, tmp_path / "run.pth")
     export(
         tmp_path / "run.pth", blank=blank, llm=tmp_path / "llm", rest=tmp_path / "rest.safetensors"
     )

@@ -10,7 +10,6 @@ import torch
 import yaml
 from scripted import write_mvtec, write_vivqa
 
-from minigpt4.common.checkpoint import save_checkpoint
 from minigpt4.common.config import Config
 from minigpt4.common.errors import WeightsError, run_cli
 from minigpt4.common.eval_utils import init_model
@@ -76,7 +75,7 @@ def own_checkpoint(tmp_path):
     def write(**model):
         weights = torch.load(ORIGINAL, weights_only=True)["model"]
         path = tmp_path / "own.pth"
-        save_checkpoint(path, {"model": weights, "config": {"model": model}, "meta": {}})
+        torch.save({"model": weights, "config": {"model": model}, "meta": {}}, path)
         return f"model.ckpt={path}"
 
     return write

@@ -19,7 +19,7 @@ TRAINED = 16
 """Bytes of a trained parameter: value, gradient and AdamW's two moments in fp32."""
 CUDA_CONTEXT = 3 * GIB // 4
 """CUDA's context, kernels and cuBLAS's workspace: a typical size, not one measured here."""
-PROCESS = 9 * GIB // 10
+PROCESS = 4 * GIB // 5
 """Python with PyTorch, transformers and what reads data, as measured on Linux."""
 MARGIN = 0.05
 """What an allocator leaves unused, as a share of everything that comes and goes."""
