@@ -152,6 +152,7 @@ class Ours:
             optimizer.zero_grad(set_to_none=True)
 
         def generate(**pictures: Any) -> None:
+            model.eval()
             with torch.inference_mode(), mixed():
                 model.generate(
                     texts=prompts,

@@ -103,7 +103,7 @@ class Decoder:
                 states = checkpoint(_layer, *arguments, use_reentrant=False)
             else:
                 states = _layer(*arguments)
-        return _norm(self._body.norm, states if trims else states[wanted])
+        return norm(self._body.norm, states if trims else states[wanted])
 
     def read(self, embeds: Tensor, mask: Tensor, cache: Any, keep: int) -> Tensor:
         """Read prompts into an empty cache.
@@ -161,9 +161,14 @@ class Decoder:
 
 def decoder_of(model: Any) -> Decoder | None:
     """The decoder of a causal LM, wrapped by PEFT or not; None for one of another family."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = unwrapped(model)
     names = {f"{family}ForCausalLM" for family in FAMILIES}
     return Decoder(base) if type(base).__name__ in names else None
+
+
+def unwrapped(model: Any) -> Any:
+    """A causal LM itself, without what PEFT puts around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _layer(
@@ -177,11 +182,11 @@ def _layer(
 ) -> Tensor:
     """One layer: (T, D) to (T, D), or to (K, D) where K positions are wanted."""
     attention = layer.self_attn
-    inner = _narrow(_norm(layer.input_layernorm, states))
+    inner = _narrow(norm(layer.input_layernorm, states))
     keys = _heads(attention.k_proj, inner, attention.head_dim)  # (T, H', d)
     values = _heads(attention.v_proj, inner, attention.head_dim)
     if hasattr(attention, "k_norm"):
-        keys = _norm(attention.k_norm, keys)
+        keys = norm(attention.k_norm, keys)
     keys = rotate(keys, cos, sin)
     if store is not None:
         store(attention.layer_idx, keys, values)
@@ -189,14 +194,14 @@ def _layer(
         inner, states, cos, sin = inner[wanted], states[wanted], cos[wanted], sin[wanted]
     queries = _heads(attention.q_proj, inner, attention.head_dim)
     if hasattr(attention, "q_norm"):
-        queries = _norm(attention.q_norm, queries)
+        queries = norm(attention.q_norm, queries)
     queries = rotate(queries, cos, sin)
     dropout = attention.attention_dropout if attention.training else 0.0
     seen = segments.attend(queries, keys, values, attention.scaling, dropout, wanted)
     states = states + linear(attention.o_proj, seen.flatten(1))
 
     mlp = layer.mlp
-    inner = _narrow(_norm(layer.post_attention_layernorm, states))
+    inner = _narrow(norm(layer.post_attention_layernorm, states))
     gate, up = linear(mlp.gate_proj, inner), linear(mlp.up_proj, inner)
     is_silu = attention.config.hidden_act in ("silu", "swish")
     inner = gated(gate, up) if is_silu else mlp.act_fn(gate) * up
@@ -208,7 +213,8 @@ def _heads(projection: nn.Module, states: Tensor, width: int) -> Tensor:
     return linear(projection, states).unflatten(-1, (-1, width))
 
 
-def _norm(module: Any, states: Tensor) -> Tensor:
+def norm(module: Any, states: Tensor) -> Tensor:
+    """A norm's layer on (..., D)."""
     return rms_norm(states, module.weight, module.variance_epsilon)
 
 

@@ -8,7 +8,7 @@ that nothing has to be subtracted again and training goes on with the very same 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 _MEMORY_SHARE = 0.25
-"""Share of the free memory that the sums may take."""
+"""Share of the free memory that copies of weights may take."""
 
 
 class LoraMerger:
@@ -62,17 +62,28 @@ class LoraMerger:
                 if not self._users:
                     self._restore()
 
+    @contextmanager
+    def originals(self) -> Iterator[Mapping[int, Tensor]]:
+        """Nothing is merged or restored within a ``with`` block.
+
+        Returns:
+            The frozen weights that a sum stands for now, by the id of their parameter.
+        """
+        with self._lock:
+            yield {id(module.base_layer.weight): original for module, original in self._kept}
+
     def _merge(self, positions: int | None) -> None:
         layers: list[tuple[Any, str]] = [
-            (module, name) for module in self._model.modules() if (name := _adapter_of(module))
+            (module, name) for module in self._model.modules() if (name := adapter_of(module))
         ]
-        if not layers or not _pays(layers, positions) or not _fits(layers):
+        weights = [module.base_layer.weight for module, _ in layers]
+        if not layers or not _pays(layers, positions) or not fits(weights):
             return
         # Not in inference mode: a weight has to stay an ordinary tensor.
         with torch.inference_mode(False), torch.no_grad():
             for module, name in layers:
                 weight = module.base_layer.weight
-                total = _sum(module, name)
+                total = with_adapter(module, name)
                 self._kept.append((module, weight.data))
                 weight.data = total
                 module.merged_adapters.append(name)
@@ -84,7 +95,7 @@ class LoraMerger:
         self._kept.clear()
 
 
-def _adapter_of(module: Any) -> str | None:
+def adapter_of(module: Any) -> str | None:
     """The adapter of a LoRA layer that can be merged, else None."""
     if not hasattr(module, "lora_A"):
         return None
@@ -102,7 +113,7 @@ def _adapter_of(module: Any) -> str | None:
     return name if floating and module.lora_B[name].bias is None else None
 
 
-def _sum(module: Any, name: str) -> Tensor:
+def with_adapter(module: Any, name: str) -> Tensor:
     """``W + s B A`` in the type of W, added up in float32."""
     weight = module.base_layer.weight
     up, down = module.lora_B[name].weight.float(), module.lora_A[name].weight.float()
@@ -124,8 +135,8 @@ def _pays(layers: list[tuple[Any, str]], positions: int | None) -> bool:
     return merging < adapters
 
 
-def _fits(layers: list[tuple[Any, str]]) -> bool:
-    weights = [module.base_layer.weight for module, _ in layers]
+def fits(weights: Sequence[Tensor]) -> bool:
+    """Whether there is memory for copies of weights, one or more on one device."""
     need = sum(weight.nbytes for weight in weights)
     device = weights[0].device
     if device.type == "cuda":

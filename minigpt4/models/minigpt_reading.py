@@ -13,6 +13,7 @@ from minigpt4.common.errors import DataError
 from minigpt4.models.decoding import Beginnings, Stepper
 from minigpt4.models.merging import LoraMerger
 from minigpt4.models.minigpt_core import MiniGPTCore
+from minigpt4.models.packed import PackedSteps
 from minigpt4.models.shared_prompts import Asked, share
 
 
@@ -61,7 +62,13 @@ class MiniGPTReading(MiniGPTCore):
         shared = None if picture_of is None else share(layouts, picture_of)
         if shared is None:
             spliced = self._pack(layouts, pictures).padded(left=True)
-            return Stepper(self.llama_model, spliced.inputs_embeds, spliced.attention_mask), lengths
+            stepper = Stepper(
+                self.llama_model,
+                spliced.inputs_embeds,
+                spliced.attention_mask,
+                packed=self.packed,
+            )
+            return stepper, lengths
         begun = self._pack(shared.beginnings, [found[p] for p in shared.pictures]).padded(left=True)
         rest = self._pack(shared.rests, [None] * len(texts)).padded(left=True)
         beginnings = Beginnings(
@@ -70,7 +77,11 @@ class MiniGPTReading(MiniGPTCore):
             torch.tensor(shared.rows, device=self.device),
         )
         stepper = Stepper(
-            self.llama_model, rest.inputs_embeds, rest.attention_mask, beginnings=beginnings
+            self.llama_model,
+            rest.inputs_embeds,
+            rest.attention_mask,
+            beginnings=beginnings,
+            packed=self.packed,
         )
         return stepper, lengths
 
@@ -78,6 +89,18 @@ class MiniGPTReading(MiniGPTCore):
     def lora(self) -> LoraMerger:
         """Merges LoRA into the language model's weights for a while."""
         return LoraMerger(self.llama_model)
+
+    @cached_property
+    def packed(self) -> PackedSteps:
+        """Makes single-token steps on a CPU with weights laid out for them."""
+        return PackedSteps(self.llama_model, self.lora)
+
+    def train(self, mode: bool = True) -> MiniGPTReading:
+        """Set training mode, in which weights are about to change."""
+        super().train(mode)
+        if mode:
+            self.packed.drop()
+        return self
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

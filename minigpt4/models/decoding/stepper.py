@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 from minigpt4.models.decoder import decoder_of
 from minigpt4.models.decoding.room import cache_with_room, can_join, join
 from minigpt4.models.llm import accepts
+
+if TYPE_CHECKING:
+    from minigpt4.models.packed import PackedSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Stepper:
         inputs_embeds: Prompts padded at the left, (B, L, D), or what follows their beginnings.
         attention_mask: (B, L).
         beginnings: What stands before ``inputs_embeds``; None for nothing.
+        packed: Makes single-token steps of this model where it can; None for none.
     """
 
     def __init__(
@@ -49,12 +53,15 @@ class Stepper:
         attention_mask: Tensor,
         *,
         beginnings: Beginnings | None = None,
+        packed: PackedSteps | None = None,
     ) -> None:
         self._model = model
         self._cache: Any = cache_with_room(model.config)
         self._embeds = inputs_embeds
         self._mask = attention_mask
         self._beginnings = beginnings
+        self._packed = packed
+        self._is_checked = False
         masks = [attention_mask] if beginnings is None else [attention_mask, beginnings.mask]
         self.positions = sum(int(each.sum()) for each in masks)
         """Positions that reading the prompts takes."""
@@ -156,9 +163,12 @@ class Stepper:
                 return decoder.read(embeds, self._mask, self._cache, keep).float()
             # On GPUs, where calls cost more than memory does, transformers' pass is as good.
             if self._mask.device.type == "cpu":
+                mask = self._mask if self._is_padded else None
                 if embeds is None:
                     embeds = self._model.get_input_embeddings()(inputs["input_ids"])
-                mask = self._mask if self._is_padded else None
+                    logits = self._packed_step(embeds, positions, mask)
+                    if logits is not None:
+                        return logits
                 return decoder.go_on(embeds, positions, mask, self._cache, keep).float()
         if self._takes_positions:
             inputs["position_ids"] = positions
@@ -169,8 +179,18 @@ class Stepper:
             use_cache=True,
             logits_to_keep=keep,
         )
-        logits: Tensor = output.logits[:, -keep:].float()
-        return logits
+        result: Tensor = output.logits[:, -keep:].float()
+        return result
+
+    def _packed_step(self, embeds: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor | None:
+        """Logits (B, 1, V) after single tokens (B, 1, D); None where there are none to be had."""
+        if self._packed is None or embeds.shape[1] > 1:
+            return None
+        if not self._is_checked:
+            self._packed.check()
+            self._is_checked = True
+        logits = self._packed.step(embeds[:, 0], positions[:, 0], mask, self._cache)
+        return None if logits is None else logits[:, None]
 
 
 def _positions(mask: Tensor) -> Tensor:

@@ -1,0 +1,282 @@
+"""Single tokens of answers on a CPU, by weights that are laid out for a few rows.
+
+A step with few rows mostly reads weights, which MKL does quicker from a layout of its own, made for
+one number of rows. Projections of one input lie side by side and LoRA is added up in them, so that
+a layer is four products. Laying out costs what some ten steps gain and as much memory as the
+weights take: it is done when answers turn out to be longer, and kept as long as the weights are the
+same. All values equal those of ``Decoder.go_on`` up to rounding.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from minigpt4.models.continued import Continued
+from minigpt4.models.decoder import norm, unwrapped
+from minigpt4.models.decoding.room import can_join
+from minigpt4.models.fused import gated, rotate
+from minigpt4.models.merging import LoraMerger, adapter_of, fits, with_adapter
+
+_AVAILABLE = torch.backends.mkl.is_available() and hasattr(torch.ops.mkl, "_mkl_linear")
+
+_PATIENCE = 8
+"""Steps made without, before weights are laid out: short answers do not pay for it."""
+
+_MOST = 48
+"""Rows up to which this is quicker."""
+
+_Originals: TypeAlias = Mapping[int, Tensor]
+_Fingerprint: TypeAlias = tuple[Any, ...]
+
+
+class PackedSteps:
+    """Steps of one language model; several threads may make them.
+
+    Args:
+        model: The language model, wrapped by PEFT or not.
+        merger: What merges its LoRA layers for a while.
+    """
+
+    def __init__(self, model: nn.Module, merger: LoraMerger) -> None:
+        self._model = model
+        self._merger = merger
+        self._lock = threading.Lock()
+        self._seen: _Fingerprint | None = None
+        self._kept: _Packed | None = None
+        self._waited = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedSteps, (self._model, self._merger)  # a copy of a model packs its own
+
+    @property
+    def rows(self) -> int:
+        """Rows that weights are laid out for now; 0 where they are not."""
+        kept = self._kept
+        return 0 if kept is None else kept.rows
+
+    def drop(self) -> None:
+        """Give the memory back; weights are laid out anew when it pays again."""
+        with self._lock:
+            self._forget(None)
+
+    def check(self) -> None:
+        """Notice weights that have changed; to be called where answers begin."""
+        with self._lock, self._merger.originals() as originals:
+            found = _fingerprint(self._model, originals) if _AVAILABLE else None
+            if found != self._seen or (self._kept and self._kept.sample != self._sample(originals)):
+                self._forget(found)
+
+    def step(
+        self, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any
+    ) -> Tensor | None:
+        """Read one more token of each row after what a cache holds.
+
+        Args:
+            embeds: The tokens, (B, D).
+            positions: Their numbers within the rows, (B,).
+            mask: Which positions there are, held ones included, (B, L); None for all.
+            cache: transformers' cache; gets the new keys and values.
+        Returns:
+            Logits (B, V); None where the step is to be made in another way.
+        """
+        is_plain = embeds.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        is_asked = not torch.is_grad_enabled() and not self._model.training
+        if not (is_plain and is_asked and len(embeds) <= _MOST and can_join(cache)):
+            return None
+        packed = self._ready(len(embeds))
+        return None if packed is None else packed.logits(embeds, positions, mask, cache)
+
+    def _ready(self, rows: int) -> _Packed | None:
+        """Weights for so many rows, laid out now if it is time; None for none."""
+        with self._lock:
+            if self._seen is not None and rows > self.rows:
+                self._waited += 1
+                if self._waited > _PATIENCE:
+                    self._pack(rows)
+            return self._kept if self._kept is not None and self._kept.pays(rows) else None
+
+    def _pack(self, rows: int) -> None:
+        # Not in inference mode, for steps may be made outside of it as well.
+        with self._merger.originals() as originals, torch.inference_mode(False), torch.no_grad():
+            self._forget(_fingerprint(self._model, originals))
+            if self._seen is None:
+                return
+            bases = [_parts(each, originals)[0] for each in _projections(self._model)]
+            if fits([base.weight for base in bases]):
+                sample = self._sample(originals)
+                self._kept = _Packed(unwrapped(self._model), _rounded(rows), originals, sample)
+
+    def _sample(self, originals: _Originals) -> int:
+        """Of values in every row and column: what is done to ``.data`` counts as no new version."""
+        samples = []
+        for each in _watched(self._model, originals):
+            values = originals.get(id(each), each).detach()
+            lines = (values,) if values.dim() == 1 else (values[:, 0], values[0])
+            samples += [line.numpy().tobytes() for line in lines]
+        return hash(tuple(samples))
+
+    def _forget(self, seen: _Fingerprint | None) -> None:
+        self._seen, self._kept, self._waited = seen, None, 0
+
+
+class _Product:
+    """A product of up to R rows with the weights of projections of one input, side by side."""
+
+    def __init__(self, modules: Sequence[Any], rows: int, originals: _Originals) -> None:
+        weights, biases = [], []
+        for module in modules:
+            base, adapter = _parts(module, originals)
+            if adapter is None or id(base.weight) in originals:  # as it is, or merged
+                weights.append(base.weight.detach())
+            else:
+                weights.append(with_adapter(module, adapter))
+            if base.bias is not None:
+                biases.append(base.bias.detach())
+        weight = torch.cat(weights) if len(weights) > 1 else weights[0]  # (out, in)
+        assert len(biases) in (0, len(weights))
+        self._rows = rows
+        self._packed = torch.ops.mkl._mkl_reorder_linear_weight(weight.contiguous(), rows)
+        self._like = weight.new_empty(1, 1).expand(weight.shape)  # the shape is looked at alone
+        self._bias = torch.cat(biases) if biases else None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, in) to (B, out)."""
+        few = len(x)
+        if few < self._rows:  # the layout is good for R rows alone
+            x = F.pad(x, (0, 0, 0, self._rows - few))
+        result: Tensor = torch.ops.mkl._mkl_linear(
+            x, self._packed, self._like, self._bias, self._rows
+        )
+        return result[:few]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A decoder's layer and its products."""
+
+    layer: Any
+    heads: _Product
+    output: _Product
+    gate_up: _Product
+    down: _Product
+
+    def __call__(self, states: Tensor, cos: Tensor, sin: Tensor, held: Continued) -> Tensor:
+        """(B, D) to (B, D)."""
+        attention, mlp = self.layer.self_attn, self.layer.mlp
+        joined = self.heads(norm(self.layer.input_layernorm, states))
+        joined = joined.unflatten(-1, (-1, attention.head_dim))  # (B, H + 2 H', d)
+        few = joined.shape[1] // (attention.num_key_value_groups + 2)  # H'
+        turned, values = joined[:, :-few], joined[:, -few:]
+        if hasattr(attention, "q_norm"):
+            queries, keys = turned[:, :-few], turned[:, -few:]
+            parts = norm(attention.q_norm, queries), norm(attention.k_norm, keys)
+            turned = torch.cat(parts, dim=1)
+        turned = rotate(turned, cos, sin)
+        queries, keys = turned[:, :-few], turned[:, -few:]
+        held.store(attention.layer_idx, keys, values)
+        seen = held.attend(queries, keys, values, attention.scaling)
+        states = states + self.output(seen.flatten(1))
+
+        inner = self.gate_up(norm(self.layer.post_attention_layernorm, states))
+        gate, up = inner.chunk(2, dim=-1)
+        is_silu = attention.config.hidden_act in ("silu", "swish")
+        return states + self.down(gated(gate, up) if is_silu else mlp.act_fn(gate) * up)
+
+
+class _Packed:
+    """A model laid out for R rows."""
+
+    def __init__(self, model: Any, rows: int, originals: _Originals, sample: int) -> None:
+        self.rows = rows
+        self.sample = sample
+        self._body = model.model
+        self._layers = [
+            _Layer(layer, *(_Product(each, rows, originals) for each in _groups(layer)))
+            for layer in model.model.layers
+        ]
+        self._head = _Product([model.lm_head], rows, originals)
+
+    def pays(self, rows: int) -> bool:
+        """Whether so many rows, filled up to R, are read quicker than without; as measured."""
+        return rows <= self.rows <= max(1.5 * rows, min(4 * rows, 16))
+
+    def logits(self, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+        """See ``PackedSteps.step``."""
+        cos, sin = self._body.rotary_emb(embeds[None], positions[None])  # (1, B, d)
+        cos, sin = cos[0, :, None], sin[0, :, None]  # (B, 1, d)
+        held = Continued(cache, (len(embeds), 1), mask, embeds)
+        states = embeds
+        for layer in self._layers:
+            states = layer(states, cos, sin, held)
+        return self._head(norm(self._body.norm, states))
+
+
+def _rounded(rows: int) -> int:
+    """Rows to lay out for: one by itself, as in a conversation, others with a few more."""
+    return rows if rows == 1 else -(-rows // 4) * 4
+
+
+def _groups(layer: Any) -> list[list[Any]]:
+    """The projections of a layer, those of one input together."""
+    attention, mlp = layer.self_attn, layer.mlp
+    heads = [attention.q_proj, attention.k_proj, attention.v_proj]
+    return [heads, [attention.o_proj], [mlp.gate_proj, mlp.up_proj], [mlp.down_proj]]
+
+
+def _projections(model: nn.Module) -> list[Any]:
+    """All that is laid out."""
+    base = unwrapped(model)
+    groups = [group for layer in base.model.layers for group in _groups(layer)]
+    return [base.lm_head, *(each for group in groups for each in group)]
+
+
+def _parts(module: Any, originals: _Originals) -> tuple[Any, Any]:
+    """A projection's linear layer and the name of its adapter, each None where there is none."""
+    if type(module) is nn.Linear:
+        return module, None
+    base = getattr(module, "base_layer", None)
+    if id(getattr(base, "weight", None)) in originals and not module.disable_adapters:
+        return base, module.merged_adapters[0]
+    name = adapter_of(module)  # None for one that is merged
+    return (None, None) if name is None else (base, name)
+
+
+def _watched(model: nn.Module, originals: _Originals) -> list[Any]:
+    """The parameters of all projections; None where one is of another kind."""
+    found: list[Any] = []
+    for module in _projections(model):
+        base, adapter = _parts(module, originals)
+        layers = (
+            [base] if adapter is None else [base, module.lora_A[adapter], module.lora_B[adapter]]
+        )
+        for layer in layers:
+            found.append(getattr(layer, "weight", None))
+            if getattr(layer, "bias", None) is not None:
+                found.append(layer.bias)
+    return found
+
+
+def _fingerprint(model: nn.Module, originals: _Originals) -> _Fingerprint | None:
+    """What changes with the weights; None where they cannot be laid out or watched."""
+    marks: list[Any] = []
+    for each in _watched(model, originals):
+        is_known = each is not None and not each.is_inference()
+        if not is_known or each.dtype != torch.float32 or each.device.type != "cpu":
+            return None
+        memory = originals.get(id(each), each)
+        # A reference to it, for freed memory is handed out again at the same address.
+        kept = StorageWeakRef(memory.untyped_storage())
+        marks.append((id(each), kept, memory.data_ptr(), each._version))
+    for module in _projections(model):
+        _, adapter = _parts(module, originals)
+        if adapter is not None:
+            marks.append((adapter, module.scaling[adapter]))
+    return tuple(marks)
