@@ -22,9 +22,9 @@ _MEMORY_SHARE = 0.25
 class LoraMerger:
     """Merges the LoRA layers of a language model for a while; may be entered several times.
 
-    Layers that are quantized, switched off, merged already or of a variant of LoRA stay as they
-    are. In half precision the sum is made in float32 and rounded once, which leaves outputs as
-    close to the exact ones as an adapter in half precision does.
+    Layers that are quantized, switched off, merged already, tied to the embeddings or of a variant
+    of LoRA stay as they are. In half precision the sum is made in float32 and rounded once, which
+    leaves outputs as close to the exact ones as an adapter in half precision does.
 
     Args:
         model: The language model, wrapped by PEFT or not.
@@ -73,9 +73,13 @@ class LoraMerger:
             yield {id(module.base_layer.weight): original for module, original in self._kept}
 
     def _merge(self, positions: int | None) -> None:
-        layers: list[tuple[Any, str]] = [
+        candidates: list[tuple[Any, str]] = [
             (module, name) for module in self._model.modules() if (name := adapter_of(module))
         ]
+        # The adapter of a head that is tied to the embeddings is not meant for them.
+        tables = [each.weight for each in self._model.modules() if isinstance(each, nn.Embedding)]
+        tied = {id(weight) for weight in tables}
+        layers = [each for each in candidates if id(each[0].base_layer.weight) not in tied]
         weights = [module.base_layer.weight for module, _ in layers]
         if not layers or not _pays(layers, positions) or not fits(weights):
             return

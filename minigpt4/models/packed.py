@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from minigpt4.common.memory import give_back_freed_memory
 from minigpt4.models.continued import Continued
 from minigpt4.models.decoder import norm, unwrapped
 from minigpt4.models.decoding.room import can_join
@@ -110,6 +111,7 @@ class PackedSteps:
             if self._seen is None:
                 return
             bases = [_parts(each, originals)[0] for each in _projections(self._model)]
+            give_back_freed_memory()  # training may have left as much as is taken here
             if fits([base.weight for base in bases]):
                 sample = self._sample(originals)
                 self._kept = _Packed(unwrapped(self._model), _rounded(rows), originals, sample)

@@ -57,6 +57,16 @@ def test_answers_are_those_of_the_adapters(model, monkeypatch):
     assert not any(each.merged for each in layers(model))
 
 
+def test_a_head_tied_to_the_embeddings_leaves_them_alone(model):
+    base = model.llama_model.get_base_model()
+    table = base.get_input_embeddings().weight
+    base.lm_head.base_layer.weight = table
+    before = table.clone()
+    with model.lora.merged() as count:
+        assert count == len(layers(model)) - 1
+        assert torch.equal(table, before)
+
+
 def test_training_goes_on_with_the_same_numbers(model):
     samples = {
         "image": pictures(1),
