@@ -3,8 +3,8 @@
 A step with few rows mostly reads weights, which MKL does quicker from a layout of its own, made for
 one number of rows. Projections of one input lie side by side and LoRA is added up in them, so that
 a layer is four products. Laying out costs what some ten steps gain and as much memory as the
-weights take: it is done when answers turn out to be longer, and kept as long as the weights are the
-same. All values equal those of ``Decoder.go_on`` up to rounding.
+weights take: it is done for answers of more than a few tokens, and kept as long as the weights are
+the same. All values equal those of ``Decoder.go_on`` up to rounding.
 """
 
 from __future__ import annotations
@@ -28,9 +28,6 @@ from minigpt4.models.merging import LoraMerger, adapter_of, fits, with_adapter
 
 _AVAILABLE = torch.backends.mkl.is_available() and hasattr(torch.ops.mkl, "_mkl_linear")
 
-_PATIENCE = 8
-"""Steps made without, before weights are laid out: short answers do not pay for it."""
-
 _MOST = 48
 """Rows up to which this is quicker."""
 
@@ -51,8 +48,7 @@ class PackedSteps:
         self._merger = merger
         self._lock = threading.Lock()
         self._seen: _Fingerprint | None = None
-        self._kept: _Packed | None = None
-        self._waited = 0
+        self._kept: Packed | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return PackedSteps, (self._model, self._merger)  # a copy of a model packs its own
@@ -64,57 +60,44 @@ class PackedSteps:
         return 0 if kept is None else kept.rows
 
     def drop(self) -> None:
-        """Give the memory back; weights are laid out anew when it pays again."""
+        """Give the memory back; weights are laid out anew when they are asked for."""
         with self._lock:
-            self._forget(None)
+            self._seen = self._kept = None
 
-    def check(self) -> None:
-        """Notice weights that have changed; to be called where answers begin."""
-        with self._lock, self._merger.originals() as originals:
-            found = _fingerprint(self._model, originals) if _AVAILABLE else None
-            if found != self._seen or (self._kept and self._kept.sample != self._sample(originals)):
-                self._forget(found)
-
-    def step(
-        self, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any
-    ) -> Tensor | None:
-        """Read one more token of each row after what a cache holds.
+    def laid_out(self, rows: int, embeds: Tensor, cache: Any) -> Packed | None:
+        """Weights for up to so many rows, those of before where nothing has changed.
 
         Args:
-            embeds: The tokens, (B, D).
-            positions: Their numbers within the rows, (B,).
-            mask: Which positions there are, held ones included, (B, L); None for all.
-            cache: transformers' cache; gets the new keys and values.
+            rows: What the number is rounded up from, and nothing else, so that answers do not
+                depend on what was asked before.
+            embeds: Embedded tokens, of the type of the steps to be made.
+            cache: transformers' cache that they go on from.
         Returns:
-            Logits (B, V); None where the step is to be made in another way.
+            None where steps are to be made in another way.
         """
         is_plain = embeds.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         is_asked = not torch.is_grad_enabled() and not self._model.training
-        if not (is_plain and is_asked and len(embeds) <= _MOST and can_join(cache)):
+        if not (_AVAILABLE and is_plain and is_asked and rows <= _MOST and can_join(cache)):
             return None
-        packed = self._ready(len(embeds))
-        return None if packed is None else packed.logits(embeds, positions, mask, cache)
-
-    def _ready(self, rows: int) -> _Packed | None:
-        """Weights for so many rows, laid out now if it is time; None for none."""
-        with self._lock:
-            if self._seen is not None and rows > self.rows:
-                self._waited += 1
-                if self._waited > _PATIENCE:
-                    self._pack(rows)
-            return self._kept if self._kept is not None and self._kept.pays(rows) else None
-
-    def _pack(self, rows: int) -> None:
-        # Not in inference mode, for steps may be made outside of it as well.
-        with self._merger.originals() as originals, torch.inference_mode(False), torch.no_grad():
-            self._forget(_fingerprint(self._model, originals))
-            if self._seen is None:
-                return
-            bases = [_parts(each, originals)[0] for each in _projections(self._model)]
-            give_back_freed_memory()  # training may have left as much as is taken here
-            if fits([base.weight for base in bases]):
-                sample = self._sample(originals)
-                self._kept = _Packed(unwrapped(self._model), _rounded(rows), originals, sample)
+        # A weight must not be an inference tensor, for steps may be made outside of that mode too.
+        with (
+            self._lock,
+            self._merger.originals() as originals,
+            torch.inference_mode(False),
+            torch.no_grad(),
+        ):
+            found = _fingerprint(self._model, originals)
+            sample = 0 if found is None else self._sample(originals)
+            kept = self._kept
+            is_same = kept is not None and found == self._seen and kept.sample == sample
+            if kept is None or not is_same or kept.rows != _rounded(rows):
+                self._seen, self._kept, kept = found, None, None
+                give_back_freed_memory()  # training may have left as much as is taken here
+                bases = [_parts(each, originals)[0] for each in _projections(self._model)]
+                if found is not None and fits([base.weight for base in bases]):
+                    kept = Packed(unwrapped(self._model), _rounded(rows), originals, sample)
+                    self._kept = kept
+            return kept
 
     def _sample(self, originals: _Originals) -> int:
         """Of values in every row and column: what is done to ``.data`` counts as no new version."""
@@ -124,9 +107,6 @@ class PackedSteps:
             lines = (values,) if values.dim() == 1 else (values[:, 0], values[0])
             samples += [line.numpy().tobytes() for line in lines]
         return hash(tuple(samples))
-
-    def _forget(self, seen: _Fingerprint | None) -> None:
-        self._seen, self._kept, self._waited = seen, None, 0
 
 
 class _Product:
@@ -193,7 +173,7 @@ class _Layer:
         return states + self.down(gated(gate, up) if is_silu else mlp.act_fn(gate) * up)
 
 
-class _Packed:
+class Packed:
     """A model laid out for R rows."""
 
     def __init__(self, model: Any, rows: int, originals: _Originals, sample: int) -> None:
@@ -211,7 +191,16 @@ class _Packed:
         return rows <= self.rows <= max(1.5 * rows, min(4 * rows, 16))
 
     def logits(self, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
-        """See ``PackedSteps.step``."""
+        """Read one more token of each row after what a cache holds.
+
+        Args:
+            embeds: The tokens, (B, D).
+            positions: Their numbers within the rows, (B,).
+            mask: Which positions there are, held ones included, (B, L); None for all.
+            cache: transformers' cache; gets the new keys and values.
+        Returns:
+            Logits (B, V).
+        """
         cos, sin = self._body.rotary_emb(embeds[None], positions[None])  # (1, B, d)
         cos, sin = cos[0, :, None], sin[0, :, None]  # (B, 1, d)
         held = Continued(cache, (len(embeds), 1), mask, embeds)
