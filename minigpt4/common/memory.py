@@ -9,8 +9,8 @@ import sys
 def give_back_freed_memory() -> None:
     """Let the C library return to the system what was freed; some ten milliseconds with glibc.
 
-    It keeps what large tensors leave between smaller ones, which after a training step is a fifth
-    of the process. Other C libraries are left alone.
+    It keeps what large tensors leave between smaller ones, which after training steps was a
+    quarter of the process. Other C libraries are left alone.
     """
     if sys.platform != "linux":
         return

@@ -87,14 +87,15 @@ class PackedSteps:
             torch.no_grad(),
         ):
             found = _fingerprint(self._model, originals)
-            sample = 0 if found is None else self._sample(originals)
-            kept = self._kept
+            if found is None:
+                return None
+            sample, kept = self._sample(originals), self._kept
             is_same = kept is not None and found == self._seen and kept.sample == sample
             if kept is None or not is_same or kept.rows != _rounded(rows):
                 self._seen, self._kept, kept = found, None, None
                 give_back_freed_memory()  # training may have left as much as is taken here
                 bases = [_parts(each, originals)[0] for each in _projections(self._model)]
-                if found is not None and fits([base.weight for base in bases]):
+                if fits([base.weight for base in bases]):
                     kept = Packed(unwrapped(self._model), _rounded(rows), originals, sample)
                     self._kept = kept
             return kept

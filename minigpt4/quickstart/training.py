@@ -12,10 +12,9 @@ import shlex
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import torch
 
@@ -70,7 +69,7 @@ def fine_tune_side_by_side(settings: QuickSettings) -> dict[str, Trained]:
     """
     cores = torch.get_num_threads()
     share = cores // 2
-    with Beside(settings, MVTEC, threads=share) as other:
+    with closing(Beside(settings, MVTEC, threads=share)) as other:
         torch.set_num_threads(cores - share)
         try:
             first = fine_tune(settings, VIVQA)
@@ -80,7 +79,7 @@ def fine_tune_side_by_side(settings: QuickSettings) -> dict[str, Trained]:
 
 
 class Beside:
-    """``train.py`` on one task in a process of its own, ended with the ``with`` block.
+    """``train.py`` on one task in a process of its own, to be closed.
 
     Args:
         settings: Places and length of the run.
@@ -112,15 +111,8 @@ class Beside:
                 stderr=subprocess.STDOUT,
             )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it where it still runs; it saves its state before."""
         if self._process.poll() is not None:
             return
         try:

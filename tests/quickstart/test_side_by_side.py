@@ -1,6 +1,7 @@
 """A fine-tuning in a process beside this one: what it leaves, and what becomes of its errors."""
 
 import argparse
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,10 @@ def beside(tmp_path, monkeypatch):
     path = tmp_path / "train.yaml"
     path.write_text(yaml.safe_dump(config), "utf-8")
 
-    def start(**options: Any) -> Beside:
+    def start(**options: Any) -> Any:
         chosen: Any = SmallSettings(tmp_path, options)
         task: Any = SmallTask(path)
-        return Beside(chosen, task, threads=1)
+        return closing(Beside(chosen, task, threads=1))
 
     return start
 
