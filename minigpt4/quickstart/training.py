@@ -100,9 +100,10 @@ class Beside:
             "%s: beside it, on %d of %d threads; its output goes to %s",
             task.title, threads, torch.get_num_threads(), self._printed,
         )  # fmt: skip
-        logger.debug("python %s", shlex.join(command))
         count = str(threads)
         with self._printed.open("w", encoding="utf-8") as file:
+            file.write(f"python {shlex.join(command)}\n")
+            file.flush()
             self._process = subprocess.Popen(
                 [sys.executable, *command],
                 env={**os.environ, "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count},
