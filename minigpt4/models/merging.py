@@ -91,12 +91,14 @@ class LoraMerger:
                 self._kept.append((module, weight.data))
                 weight.data = total
                 module.merged_adapters.append(name)
+        torch.clear_autocast_cache()  # it knows weights that train by their parameter alone
 
     def _restore(self) -> None:
         for module, original in self._kept:
             module.merged_adapters.clear()
             module.base_layer.weight.data = original
         self._kept.clear()
+        torch.clear_autocast_cache()
 
 
 def adapter_of(module: Any) -> str | None:

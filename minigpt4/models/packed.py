@@ -1,10 +1,10 @@
 """Single tokens of answers on a CPU, by weights that are laid out for a few rows.
 
-A step with few rows mostly reads weights, which MKL does quicker from a layout of its own, made for
-one number of rows. Projections of one input lie side by side and LoRA is added up in them, so that
-a layer is four products. Laying out costs what some ten steps gain and as much memory as the
-weights take: it is done for answers of more than a few tokens, and kept as long as the weights are
-the same. All values equal those of ``Decoder.go_on`` up to rounding.
+A step with few rows mostly reads weights, which MKL (float32) and oneDNN (bfloat16) do quicker from
+layouts of their own. Projections of one input lie side by side and LoRA is added up in them, so
+that a layer is four products. Laying out costs what some ten steps gain and as much memory as the
+weights take; it is kept as long as the weights are the same. All values equal those of
+``Decoder.go_on`` up to rounding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
@@ -25,10 +24,9 @@ from minigpt4.models.decoder import norm, unwrapped
 from minigpt4.models.decoding.room import can_join
 from minigpt4.models.fused import gated, rotate
 from minigpt4.models.merging import LoraMerger, adapter_of, fits, with_adapter
+from minigpt4.models.products import Product, can_lay_out, laid_out
 
-_AVAILABLE = torch.backends.mkl.is_available() and hasattr(torch.ops.mkl, "_mkl_linear")
-
-_MOST = 48
+_MOST = {torch.float32: 48, torch.bfloat16: 512}
 """Rows up to which this is quicker."""
 
 _Originals: TypeAlias = Mapping[int, Tensor]
@@ -75,9 +73,11 @@ class PackedSteps:
         Returns:
             None where steps are to be made in another way.
         """
-        is_plain = embeds.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        dtype = embeds.dtype
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
         is_asked = not torch.is_grad_enabled() and not self._model.training
-        if not (_AVAILABLE and is_plain and is_asked and rows <= _MOST and can_join(cache)):
+        if not (is_asked and can_lay_out(dtype) and rows <= _MOST[dtype] and can_join(cache)):
             return None
         # A weight must not be an inference tensor, for steps may be made outside of that mode too.
         with (
@@ -86,17 +86,18 @@ class PackedSteps:
             torch.inference_mode(False),
             torch.no_grad(),
         ):
-            found = _fingerprint(self._model, originals)
+            found = _fingerprint(self._model, originals, dtype)
             if found is None:
                 return None
             sample, kept = self._sample(originals), self._kept
             is_same = kept is not None and found == self._seen and kept.sample == sample
-            if kept is None or not is_same or kept.rows != _rounded(rows):
+            if kept is None or not is_same or kept.rows != _rounded(rows, dtype):
                 self._seen, self._kept, kept = found, None, None
                 give_back_freed_memory()  # training may have left as much as is taken here
                 bases = [_parts(each, originals)[0] for each in _projections(self._model)]
                 if fits([base.weight for base in bases]):
-                    kept = Packed(unwrapped(self._model), _rounded(rows), originals, sample)
+                    base = unwrapped(self._model)
+                    kept = Packed(base, _rounded(rows, dtype), originals, sample, dtype)
                     self._kept = kept
             return kept
 
@@ -106,39 +107,26 @@ class PackedSteps:
         for each in _watched(self._model, originals):
             values = originals.get(id(each), each).detach()
             lines = (values,) if values.dim() == 1 else (values[:, 0], values[0])
-            samples += [line.numpy().tobytes() for line in lines]
+            samples += [line.float().numpy().tobytes() for line in lines]
         return hash(tuple(samples))
 
 
-class _Product:
-    """A product of up to R rows with the weights of projections of one input, side by side."""
-
-    def __init__(self, modules: Sequence[Any], rows: int, originals: _Originals) -> None:
-        weights, biases = [], []
-        for module in modules:
-            base, adapter = _parts(module, originals)
-            if adapter is None or id(base.weight) in originals:  # as it is, or merged
-                weights.append(base.weight.detach())
-            else:
-                weights.append(with_adapter(module, adapter))
-            if base.bias is not None:
-                biases.append(base.bias.detach())
-        weight = torch.cat(weights) if len(weights) > 1 else weights[0]  # (out, in)
-        assert len(biases) in (0, len(weights))
-        self._rows = rows
-        self._packed = torch.ops.mkl._mkl_reorder_linear_weight(weight.contiguous(), rows)
-        self._like = weight.new_empty(1, 1).expand(weight.shape)  # the shape is looked at alone
-        self._bias = torch.cat(biases) if biases else None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, in) to (B, out)."""
-        few = len(x)
-        if few < self._rows:  # the layout is good for R rows alone
-            x = F.pad(x, (0, 0, 0, self._rows - few))
-        result: Tensor = torch.ops.mkl._mkl_linear(
-            x, self._packed, self._like, self._bias, self._rows
-        )
-        return result[:few]
+def _product(
+    modules: Sequence[Any], rows: int, originals: _Originals, dtype: torch.dtype
+) -> Product:
+    """A product with the weights of projections of one input, side by side."""
+    weights, biases = [], []
+    for module in modules:
+        base, adapter = _parts(module, originals)
+        if adapter is None or id(base.weight) in originals:  # as it is, or merged
+            weights.append(base.weight.detach())
+        else:
+            weights.append(with_adapter(module, adapter))
+        if base.bias is not None:
+            biases.append(base.bias.detach())
+    assert len(biases) in (0, len(weights))
+    weight = torch.cat(weights) if len(weights) > 1 else weights[0]  # (out, in)
+    return laid_out(weight.to(dtype), torch.cat(biases).to(dtype) if biases else None, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +134,10 @@ class _Layer:
     """A decoder's layer and its products."""
 
     layer: Any
-    heads: _Product
-    output: _Product
-    gate_up: _Product
-    down: _Product
+    heads: Product
+    output: Product
+    gate_up: Product
+    down: Product
 
     def __call__(self, states: Tensor, cos: Tensor, sin: Tensor, held: Continued) -> Tensor:
         """(B, D) to (B, D)."""
@@ -175,21 +163,25 @@ class _Layer:
 
 
 class Packed:
-    """A model laid out for R rows."""
+    """A model laid out for R rows, and in bfloat16 for any fewer."""
 
-    def __init__(self, model: Any, rows: int, originals: _Originals, sample: int) -> None:
+    def __init__(
+        self, model: Any, rows: int, originals: _Originals, sample: int, dtype: torch.dtype
+    ) -> None:
         self.rows = rows
         self.sample = sample
+        self._takes_fewer = dtype == torch.bfloat16
         self._body = model.model
         self._layers = [
-            _Layer(layer, *(_Product(each, rows, originals) for each in _groups(layer)))
+            _Layer(layer, *(_product(each, rows, originals, dtype) for each in _groups(layer)))
             for layer in model.model.layers
         ]
-        self._head = _Product([model.lm_head], rows, originals)
+        self._head = _product([model.lm_head], rows, originals, dtype)
 
     def pays(self, rows: int) -> bool:
         """Whether so many rows, filled up to R, are read quicker than without; as measured."""
-        return rows <= self.rows <= max(1.5 * rows, min(4 * rows, 16))
+        most = self.rows if self._takes_fewer else max(1.5 * rows, min(4 * rows, 16))
+        return rows <= self.rows <= most
 
     def logits(self, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
         """Read one more token of each row after what a cache holds.
@@ -200,7 +192,7 @@ class Packed:
             mask: Which positions there are, held ones included, (B, L); None for all.
             cache: transformers' cache; gets the new keys and values.
         Returns:
-            Logits (B, V).
+            Logits (B, V) in float32.
         """
         cos, sin = self._body.rotary_emb(embeds[None], positions[None])  # (1, B, d)
         cos, sin = cos[0, :, None], sin[0, :, None]  # (B, 1, d)
@@ -208,11 +200,13 @@ class Packed:
         states = embeds
         for layer in self._layers:
             states = layer(states, cos, sin, held)
-        return self._head(norm(self._body.norm, states))
+        return self._head(norm(self._body.norm, states)).float()
 
 
-def _rounded(rows: int) -> int:
+def _rounded(rows: int, dtype: torch.dtype) -> int:
     """Rows to lay out for: one by itself, as in a conversation, others with a few more."""
+    if dtype == torch.bfloat16:
+        return _MOST[dtype]  # one layout is good for all
     return rows if rows == 1 else -(-rows // 4) * 4
 
 
@@ -256,12 +250,15 @@ def _watched(model: nn.Module, originals: _Originals) -> list[Any]:
     return found
 
 
-def _fingerprint(model: nn.Module, originals: _Originals) -> _Fingerprint | None:
+def _fingerprint(
+    model: nn.Module, originals: _Originals, dtype: torch.dtype
+) -> _Fingerprint | None:
     """What changes with the weights; None where they cannot be laid out or watched."""
-    marks: list[Any] = []
+    marks: list[Any] = [dtype]
+    types = {dtype, torch.float32}  # which autocast narrows
     for each in _watched(model, originals):
         is_known = each is not None and not each.is_inference()
-        if not is_known or each.dtype != torch.float32 or each.device.type != "cpu":
+        if not is_known or each.dtype not in types or each.device.type != "cpu":
             return None
         memory = originals.get(id(each), each)
         # A reference to it, for freed memory is handed out again at the same address.

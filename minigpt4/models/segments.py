@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from minigpt4.models.attention import attend
 
 _CALL = 600_000
 """What a call of its own for a sequence costs on a CPU, in multiplications of attention."""
@@ -68,11 +69,7 @@ class Segments:
         Returns:
             Tensor of the shape of ``queries``.
         """
-        options: dict[str, Any] = {
-            "scale": scaling,
-            "dropout_p": dropout,
-            "enable_gqa": keys.shape[1] != queries.shape[1],
-        }
+        options: dict[str, Any] = {"scaling": scaling, "dropout": dropout}
         if wanted is not None:
             return self._attend_some(queries, keys, values, wanted, options)
         if not self.is_even and self._one_by_one(queries):
@@ -107,11 +104,11 @@ class Segments:
         limits = positions[table[0]].unflatten(0, (-1, most))  # (B, M)
         columns = torch.arange(self.longest, device=self.device)
         mask = columns <= limits[:, None, :, None]  # (B, 1, M, L)
-        found = F.scaled_dot_product_attention(
+        found = attend(
             asked.transpose(1, 2),  # (B, H, M, d)
             self._padded(keys).transpose(1, 2),
             self._padded(values).transpose(1, 2),
-            attn_mask=mask,
+            mask=mask,
             **options,
         )
         return _gather(found.transpose(1, 2).flatten(0, 1), *table)
@@ -120,8 +117,7 @@ class Segments:
 def _causal(states: Sequence[Tensor], options: dict[str, Any]) -> Tensor:
     """Attention of queries, keys and values (B, L, H, d) to positions up to one's own."""
     queries, keys, values = (each.transpose(1, 2) for each in states)  # (B, H, L, d)
-    found = F.scaled_dot_product_attention(queries, keys, values, is_causal=True, **options)
-    return found.transpose(1, 2)
+    return attend(queries, keys, values, **options).transpose(1, 2)
 
 
 def _table_of(rows: Tensor, count: int, width: int) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,11 @@ from minigpt4.models.llm import add_lora
 from minigpt4.models.merging import LoraMerger
 from minigpt4.models.minigpt_v2 import MiniGPTv2
 from minigpt4.models.packed import PackedSteps
+from minigpt4.models.products import can_lay_out
 
-pytestmark = pytest.mark.skipif(not packed._AVAILABLE, reason="PyTorch without MKL")
+pytestmark = pytest.mark.skipif(not can_lay_out(torch.float32), reason="PyTorch without MKL")
+
+needs_bf16 = pytest.mark.skipif(not can_lay_out(torch.bfloat16), reason="oneDNN without bfloat16")
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -65,14 +68,17 @@ def stepper(model: Any, steps: PackedSteps | None, ids: list[list[int]] = IDS) -
     return Stepper(model, embeds, (filled > 0).long(), packed=steps)
 
 
-def log_probabilities(model: Any, steps: PackedSteps | None, count: int = 12) -> torch.Tensor:
-    """Of greedy steps after three prompts, (count, B, V)."""
+def log_probabilities(
+    model: Any, steps: PackedSteps | None, count: int = 12, *, greedy: bool = True
+) -> torch.Tensor:
+    """Of steps after three prompts, (count, B, V)."""
     with torch.no_grad():
         running = stepper(model, steps)
         logits = running.first()[:, -1]
         found = []
         for number in range(count):
-            logits = running.next((logits.argmax(-1) + number) % 60)
+            chosen = logits.argmax(-1) if greedy else torch.tensor([20, 30, 40])
+            logits = running.next((chosen + number) % 60)
             found.append(logits.log_softmax(-1))
     return torch.stack(found)
 
@@ -106,13 +112,13 @@ def test_padded_prompts_in_every_family(name, lora, counted):
     steps = packer(model)
     expected = log_probabilities(model, None)
     same(log_probabilities(model, steps), expected)
-    assert counted == [3] * 9, "three steps are made without"
+    assert counted == [3] * 12
     laid_out = steps._kept
     assert steps.rows == 4
     with steps._merger.merged() as count:
         assert count == (2 * len(TARGETS) if lora else 0)
         same(log_probabilities(model, steps), expected)
-    assert counted == [3] * 18
+    assert counted == [3] * 24
     assert steps._kept is laid_out, "laid out once, whether merged or not"
 
 
@@ -123,7 +129,7 @@ def test_laid_out_while_lora_is_merged(counted):
     with steps._merger.merged():
         log_probabilities(model, steps)
     same(log_probabilities(model, steps), expected)
-    assert counted == [3] * 18
+    assert counted == [3] * 24
     with model.disable_adapter():
         plain = log_probabilities(model, steps)
         assert not torch.allclose(plain, expected, atol=0.1)
@@ -154,7 +160,7 @@ def test_rows_that_end_join_and_fork(counted):
     same(*(each.append(tokens) for each in forks))
     same(*(each.append([[44], [45], [46]]) for each in forks))
     alike([47, 48, 49, 50])
-    assert counted == [3, 2, 4, 3, 4]
+    assert counted == [3, 3, 3, 3, 2, 4, 3, 4]
 
 
 @torch.no_grad()
@@ -170,11 +176,11 @@ def test_each_number_of_rows_has_its_own_layout(counted):
     counted.clear()
     for _ in range(5):
         same(*(each.next(torch.arange(21)).log_softmax(-1) for each in pair))
-    assert (counted, steps.rows) == ([21] * 2, 24)
+    assert (counted, steps.rows) == ([21] * 5, 24)
     for each in pair:
         each.select(torch.arange(3))
     same(*(each.next(torch.arange(3)).log_softmax(-1) for each in pair))
-    assert len(counted) == 2, "three rows filled up to 24 would be slower"
+    assert len(counted) == 5, "three rows filled up to 24 would be slower"
     assert torch.equal(log_probabilities(model, steps), alone)
     assert steps.rows == 4
     too_many = [stepper(model, each, [[5]] * 49) for each in (None, steps)]
@@ -242,32 +248,75 @@ def test_changed_weights_are_noticed(change, merged, counted):
             before = log_probabilities(model, steps)
     else:
         before = log_probabilities(model, steps)
-    assert len(counted) == 9
+    assert len(counted) == 12
     old = steps._kept
     change(model)
     expected = log_probabilities(model, None)
     assert not torch.allclose(before, expected, atol=1e-2)
     same(log_probabilities(model, steps), expected)
-    assert len(counted) == 18
+    assert len(counted) == 24
     assert steps._kept is not old
 
 
-def test_not_with_gradients_autocast_bf16_or_in_training(counted):
+def test_not_with_gradients_in_training_or_in_other_types(counted):
     model = language_model("llama")
     steps = packer(model)
     running = stepper(model, steps)
     running.first()
-    for _ in range(10):
+    for _ in range(3):
         assert running.next(torch.tensor([1, 2, 3])).requires_grad
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        log_probabilities(model, steps)
     log_probabilities(model.train(), steps)
-    log_probabilities(model.eval(), steps, 3)
+    with torch.autocast("cpu", dtype=torch.float16):
+        log_probabilities(model.eval(), steps)
     assert (counted, steps.rows) == ([], 0)
-    log_probabilities(model, steps, 4)
+    log_probabilities(model, steps, 1)
     assert (counted, steps.rows) == ([3], 4)
-    log_probabilities(model.bfloat16(), steps)
+    log_probabilities(model.half(), steps)
     assert (counted, steps.rows) == ([3], 4)
+
+
+@needs_bf16
+@pytest.mark.parametrize("how", ["autocast", "weights", "weights under autocast"])
+@pytest.mark.parametrize("lora", [False, True], ids=["plain", "lora"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_in_bfloat16(name, lora, how, counted):
+    """As close to float32 as the usual steps in bfloat16, merged or not within one autocast."""
+    model = language_model(name, lora=lora)
+    exact = log_probabilities(model, None, greedy=False)
+    if "weights" in how:
+        for module in model.modules():
+            if type(module) is torch.nn.Linear and not module.weight.requires_grad:
+                module.bfloat16()
+    if how == "weights":
+        model = model.bfloat16()
+    steps = packer(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled="autocast" in how):
+        usual = log_probabilities(model, None, greedy=False)
+        found = log_probabilities(model, steps, greedy=False)
+        assert counted == [3] * 12
+        assert torch.equal(log_probabilities(model, steps, greedy=False), found)
+        with steps._merger.merged():
+            merged = log_probabilities(model, steps, greedy=False)
+    assert counted == [3] * 36
+    assert found.dtype == torch.float32
+    for each in (found, merged, usual):
+        assert 0 < (each - exact).norm() / exact.norm() < 0.04
+
+
+@needs_bf16
+def test_a_layout_in_bfloat16_is_good_for_any_number_of_rows(counted):
+    model = language_model("llama").bfloat16()
+    steps = packer(model)
+    log_probabilities(model, steps)
+    kept = steps._kept
+    with torch.no_grad():
+        many = stepper(model, steps, [[5]] * 100)
+        many.first()
+        many.next(torch.arange(100) % 60)
+        many.select(torch.arange(2))
+        many.next(torch.arange(2))
+    assert counted[12:] == [100, 2]
+    assert steps._kept is kept
 
 
 @pytest.mark.parametrize("way", ["window", "memory", "quantized", "inference weights"])
@@ -321,7 +370,7 @@ def check_answers(found: list[Any], expected: list[Any]) -> None:
 )
 def test_answers_of_a_model(model, options, counted, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(packed, "_MOST", 0)
+        patch.setattr(packed, "_MOST", dict.fromkeys(packed._MOST, 0))
         expected = answers(model, **options)
     assert not counted
     answers(model)
@@ -331,10 +380,10 @@ def test_answers_of_a_model(model, options, counted, monkeypatch):
     assert counted
 
 
-def test_a_short_answer_pays_nothing(model):
-    answers(model, max_new_tokens=4)  # the first token takes no step of its own
+def test_a_single_token_lays_nothing_out(model):
+    answers(model, max_new_tokens=1)  # which takes no step of its own
     assert model.packed.rows == 0
-    answers(model, max_new_tokens=5)
+    answers(model, max_new_tokens=2)
     assert model.packed.rows == 4
 
 
@@ -377,6 +426,6 @@ def test_answers_in_threads(model, counted):
     for thread in threads:
         thread.join()
     assert len(found) == 3
-    assert len(counted) == 3 * 10
+    assert len(counted) == 3 * 13
     for each in found:
         check_answers(each, with_one)

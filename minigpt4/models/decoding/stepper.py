@@ -19,9 +19,6 @@ from minigpt4.models.llm import accepts
 if TYPE_CHECKING:
     from minigpt4.models.packed import Packed, PackedSteps
 
-_PATIENCE = 3
-"""Steps of an answer before weights are laid out for the next: short answers do not pay for it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Beginnings:
@@ -65,7 +62,7 @@ class Stepper:
         self._beginnings = beginnings
         self._packed = packed
         self._laid_out: Packed | None = None
-        self._steps = self._most = 0
+        self._is_first_step = True
         masks = [attention_mask] if beginnings is None else [attention_mask, beginnings.mask]
         self.positions = sum(int(each.sum()) for each in masks)
         """Positions that reading the prompts takes."""
@@ -190,10 +187,9 @@ class Stepper:
         """Logits (B, 1, V) after single tokens (B, 1, D); None where there are none to be had."""
         if self._packed is None or embeds.shape[1] > 1:
             return None
-        self._steps += 1
-        self._most = max(self._most, len(embeds))
-        if self._steps == _PATIENCE + 1:
-            self._laid_out = self._packed.laid_out(self._most, embeds, self._cache)
+        if self._is_first_step:
+            self._is_first_step = False
+            self._laid_out = self._packed.laid_out(len(embeds), embeds, self._cache)
         if self._laid_out is None or not self._laid_out.pays(len(embeds)):
             return None
         return self._laid_out.logits(embeds[:, 0], positions[:, 0], mask, self._cache)[:, None]

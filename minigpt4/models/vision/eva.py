@@ -17,6 +17,7 @@ from minigpt4.common.errors import ConfigError, WeightsError
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.vision.base import VisionEncoder
 from minigpt4.models.vision.download import eva_vit_g
+from minigpt4.models.vision.narrow import NarrowBlocks
 from minigpt4.models.vision.weights import RANDOM, check_complete, encoder_weights, weight_file
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class EvaEncoder(VisionEncoder, Eva):
         )
         self.image_size = image_size
         self.source = f"eva_clip_g {sorted(merged.items())}"
+        self._narrow = NarrowBlocks(self.blocks)
 
     @property
     def network(self) -> Eva:
@@ -80,6 +82,14 @@ class EvaEncoder(VisionEncoder, Eva):
         """Encode pictures (B, 3, S, S) to patch tokens (B, (S / patch) ** 2, D)."""
         tokens = self.forward_features(pixel_values.to(self.dtype))
         return tokens[:, self.num_prefix_tokens :]  # (B, 1 + N, D) -> (B, N, D)
+
+    def forward_features(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Pictures (B, 3, S, S) to tokens (B, 1 + N, D), the class token first."""
+        if args or kwargs or not self._narrow.can_take(x):
+            tokens: Tensor = super().forward_features(x, *args, **kwargs)
+            return tokens
+        tokens, _ = self._pos_embed(self.patch_embed(x))
+        return self._narrow(tokens)
 
 
 def build_eva(settings: ModelSettings) -> EvaEncoder:
