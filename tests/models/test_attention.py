@@ -15,7 +15,7 @@ SCALING = 0.3
 
 
 def states(rows: int, length: int, *, shared: int = 1, dtype: Any = torch.bfloat16) -> list[Any]:
-    """Queries (3, 4, rows, 16), keys and values (3, 4 / shared, length, 16), as layers give them."""
+    """Queries (3, 4, rows, 16), keys and values (3, 4 / shared, length, 16)."""
     generator = torch.Generator().manual_seed(0)
     sizes = [(rows, 4), (length, 4 // shared), (length, 4 // shared)]
     made = [torch.randn(3, n, heads, 16, generator=generator) for n, heads in sizes]

@@ -51,15 +51,38 @@ def test_other_names_are_refused(name: str) -> None:
 def test_precision_follows_the_device(
     device: torch.device, amp: bool, bf16: bool, mixed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precisions, "_cpu_has_bf16", lambda: bf16)
+    monkeypatch.setattr(precisions, "_cpu_gains_from_bf16", lambda: bf16)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bf16)
     assert choose_precision(device, amp=amp).mixed == mixed
+
+
+@pytest.mark.parametrize(
+    ("avx", "amx", "bf16", "gains"),
+    [
+        (True, False, 0.7, True),
+        (True, False, 0.9, False),
+        (False, False, 0.1, False),
+        (True, True, 2.0, True),
+    ],
+)
+def test_bf16_instructions_have_to_be_quicker(
+    avx: bool, amx: bool, bf16: float, gains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    seconds = {torch.bfloat16: bf16, torch.float32: 1.0}
+    monkeypatch.setattr(precisions, "_product_seconds", seconds.__getitem__)
+    assert precisions._cpu_gains_from_bf16.__wrapped__() is gains
+
+
+def test_products_are_timed() -> None:
+    assert 0 < precisions._product_seconds(torch.float32) < 10
 
 
 def test_runs_of_different_precision_can_follow_one_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(precisions, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precisions, "_cpu_gains_from_bf16", lambda: True)
     for amp, expected in ((True, "bf16"), (False, "no"), (True, "bf16")):
         accelerator, _ = build_accelerator(RunSettings(device="cpu", amp=amp))
         assert accelerator.mixed_precision == expected

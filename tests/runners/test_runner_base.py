@@ -126,7 +126,7 @@ def test_the_best_checkpoint_is_that_of_the_best_epoch(tmp_path: Path) -> None:
 def test_mixed_precision_computes_in_bf16_and_is_taken_off_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "_cpu_gains_from_bf16", lambda: True)
     kinds = set()
 
     class Looking(BaseTask):

@@ -168,7 +168,7 @@ def test_init_model_gives_model_and_processor(arguments):
 
 def test_answers_in_bf16_on_cpus_made_for_it(arguments, tmp_path, monkeypatch):
     exact = evaluate(Config(arguments()), "vivqa", report=False)
-    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "_cpu_gains_from_bf16", lambda: True)
     unasked = evaluate(Config(arguments()), "vivqa", report=False)
     assert unasked.predictions == exact.predictions
     cfg = Config(arguments("run.amp=True", f"run.save_path={tmp_path / 'half'}"))

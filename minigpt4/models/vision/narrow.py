@@ -7,7 +7,7 @@ equal autocast's up to rounding; GELU sees the product before it is rounded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ class NarrowBlocks:
             rotary positions nor layer scales.
     """
 
-    def __init__(self, blocks: Sequence[Any]) -> None:
+    def __init__(self, blocks: Iterable[Any]) -> None:
         self._blocks = blocks
         self._seen: tuple[Any, ...] = ()
         self._kept: list[_Block] | None = None
@@ -103,7 +103,8 @@ class _Block:
         rows = tokens.flatten(0, 1)  # (B * N, D)
         joined = _product(block.norm1(rows), self.heads)  # (B * N, 3 * D)
         split = joined.view(batch, count, 3, block.attn.num_heads, -1).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(*split.unbind(0))  # (B, H, N, d)
+        queries, keys, values = split.unbind(0)
+        seen = F.scaled_dot_product_attention(queries, keys, values)  # (B, H, N, d)
         rows = rows + _product(seen.transpose(1, 2).reshape(-1, width), self.output)
         inner = _product(block.norm2(rows), self.up, activation="gelu")
         return (rows + _product(inner, self.down)).view(batch, count, width)
