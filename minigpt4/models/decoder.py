@@ -94,16 +94,19 @@ class Decoder:
         cos, sin = cos[0, :, None], sin[0, :, None]  # (T, 1, d)
         trims = len(wanted) <= _FEW * len(embeds)
         last = len(self._body.layers) - 1 if trims else -1
-        saves = self._body.gradient_checkpointing and self._model.training
         states = embeds
-        for number, layer in enumerate(self._body.layers):
+        for number in range(len(self._body.layers)):
             only = wanted if number == last else None
-            arguments = (layer, states, cos, sin, segments, only, store)
-            if saves:
-                states = checkpoint(_layer, *arguments, use_reentrant=False)
-            else:
-                states = _layer(*arguments)
+            states = self._layer(number, states, cos, sin, segments, only, store)
         return norm(self._body.norm, states if trims else states[wanted])
+
+    def _layer(self, number: int, *arguments: Any) -> Tensor:
+        """A layer of the model; see ``_layer`` below for what it takes and gives."""
+        layer = self._body.layers[number]
+        if self._body.gradient_checkpointing and self._model.training:
+            states: Tensor = checkpoint(_layer, layer, *arguments, use_reentrant=False)
+            return states
+        return _layer(layer, *arguments)
 
     def read(self, embeds: Tensor, mask: Tensor, cache: Any, keep: int) -> Tensor:
         """Read prompts into an empty cache.

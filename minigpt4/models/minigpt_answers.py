@@ -97,7 +97,7 @@ class MiniGPTAnswers(MiniGPTReading):
             "bos_id": self.tokenizer.bos_id,
             "on_tokens": self._text_stream(streamer),
         }
-        with self.lora.merged(stepper.positions * (batch + waiting) // batch):
+        with self._merged(stepper, stepper.positions * (batch + waiting) // batch):
             if constraint is not None:
                 return decode_constrained(stepper, options, self._compiled(constraint), **shared)
             if waiting and options.num_beams == 1 and stepper.can_join:
@@ -181,7 +181,7 @@ class MiniGPTAnswers(MiniGPTReading):
             samples = {"image": images, "image_features": image_features}
             stepper, _ = self._prompts(Asked(texts, samples, picture_of))
             ids = [[self.sequences.answer(text) for text in row] for row in candidates]
-            with self.lora.merged(stepper.positions):
+            with self._merged(stepper):
                 sums = candidate_losses(stepper, ids, partial(F.cross_entropy, reduction="none"))
         ranked = []
         for row, tokens, losses in zip(candidates, ids, sums, strict=True):
@@ -250,7 +250,7 @@ class MiniGPTAnswers(MiniGPTReading):
         stepper, lengths = self._prompts(Asked(prompts, samples))
         ids = [[self.sequences.answer(text) for text in row] for row in candidates]
         soft = self.soft_targets.to(self.device) if self.soft_targets is not None else None
-        with self.lora.merged(stepper.positions):
+        with self._merged(stepper):
             sums = candidate_losses(stepper, ids, partial(token_losses, soft=soft))
         return [
             [loss / (length + len(tokens) - 1) for loss, tokens in zip(row, spelled, strict=True)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,6 +95,14 @@ class MiniGPTReading(MiniGPTCore):
     def packed(self) -> PackedSteps:
         """Makes single-token steps on a CPU with weights laid out for them."""
         return PackedSteps(self.llama_model, self.lora)
+
+    def _merged(
+        self, stepper: Stepper, positions: int | None = None
+    ) -> AbstractContextManager[Any]:
+        """LoRA merged where a stepper, about to read so many positions, needs it to be quick."""
+        if stepper.holds_lora:
+            return nullcontext()
+        return self.lora.merged(stepper.positions if positions is None else positions)
 
     def train(self, mode: bool = True) -> MiniGPTReading:
         """Set training mode, in which weights are about to change."""

@@ -1,10 +1,11 @@
-"""Single tokens of answers on a CPU, by weights that are laid out for a few rows.
+"""Answers on a CPU, by weights that are laid out for products with few rows.
 
 A step with few rows mostly reads weights, which MKL (float32) and oneDNN (bfloat16) do quicker from
 layouts of their own. Projections of one input lie side by side and LoRA is added up in them, so
-that a layer is four products. Laying out costs what some ten steps gain and as much memory as the
-weights take; it is kept as long as the weights are the same. All values equal those of
-``Decoder.go_on`` up to rounding.
+that a layer is four products. MKL's layout is for single tokens of so many rows; oneDNN's serves
+prompts as well. Laying out costs what some ten steps gain and as much memory as the weights take;
+it is kept as long as the weights are the same. All values equal those of ``Decoder`` up to
+rounding.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from minigpt4.common.memory import give_back_freed_memory
 from minigpt4.models.continued import Continued
-from minigpt4.models.decoder import norm, unwrapped
+from minigpt4.models.decoder import Decoder, Store, norm, unwrapped
 from minigpt4.models.decoding.room import can_join
 from minigpt4.models.fused import gated, rotate
 from minigpt4.models.merging import LoraMerger, adapter_of, fits, with_adapter
 from minigpt4.models.products import Product, can_lay_out, laid_out
+from minigpt4.models.segments import Segments
 
-_MOST = {torch.float32: 48, torch.bfloat16: 512}
-"""Rows up to which this is quicker."""
+_MOST = 48
+"""Rows up to which MKL's layout is quicker."""
 
 _Originals: TypeAlias = Mapping[int, Tensor]
 _Fingerprint: TypeAlias = tuple[Any, ...]
@@ -52,33 +54,34 @@ class PackedSteps:
         return PackedSteps, (self._model, self._merger)  # a copy of a model packs its own
 
     @property
-    def rows(self) -> int:
-        """Rows that weights are laid out for now; 0 where they are not."""
-        kept = self._kept
-        return 0 if kept is None else kept.rows
+    def kept(self) -> Packed | None:
+        """Weights as they are laid out now."""
+        return self._kept
 
     def drop(self) -> None:
         """Give the memory back; weights are laid out anew when they are asked for."""
         with self._lock:
             self._seen = self._kept = None
 
-    def laid_out(self, rows: int, embeds: Tensor, cache: Any) -> Packed | None:
-        """Weights for up to so many rows, those of before where nothing has changed.
+    def laid_out(self, rows: int | None, embeds: Tensor, cache: Any) -> Packed | None:
+        """Weights for single tokens of so many rows, or for any; those of before where they fit.
 
         Args:
             rows: What the number is rounded up from, and nothing else, so that answers do not
-                depend on what was asked before.
-            embeds: Embedded tokens, of the type of the steps to be made.
-            cache: transformers' cache that they go on from.
+                depend on what was asked before. None: any, which bfloat16 alone has.
+            embeds: Embedded tokens, of the type of what is to be read.
+            cache: transformers' cache that will be gone on from.
         Returns:
-            None where steps are to be made in another way.
+            None where the model is to read in another way.
         """
         dtype = embeds.dtype
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
         is_asked = not torch.is_grad_enabled() and not self._model.training
-        if not (is_asked and can_lay_out(dtype) and rows <= _MOST[dtype] and can_join(cache)):
+        takes = rows is None if dtype == torch.bfloat16 else rows is not None and rows <= _MOST
+        if not (is_asked and takes and can_lay_out(dtype) and can_join(cache)):
             return None
+        rows = None if rows is None else _rounded(rows)
         # A weight must not be an inference tensor, for steps may be made outside of that mode too.
         with (
             self._lock,
@@ -91,13 +94,13 @@ class PackedSteps:
                 return None
             sample, kept = self._sample(originals), self._kept
             is_same = kept is not None and found == self._seen and kept.sample == sample
-            if kept is None or not is_same or kept.rows != _rounded(rows, dtype):
+            if kept is None or not is_same or kept.rows != rows:
                 self._seen, self._kept, kept = found, None, None
                 give_back_freed_memory()  # training may have left as much as is taken here
                 bases = [_parts(each, originals)[0] for each in _projections(self._model)]
                 if fits([base.weight for base in bases]):
                     base = unwrapped(self._model)
-                    kept = Packed(base, _rounded(rows, dtype), originals, sample, dtype)
+                    kept = Packed(base, rows, originals, sample=sample, dtype=dtype)
                     self._kept = kept
             return kept
 
@@ -112,7 +115,7 @@ class PackedSteps:
 
 
 def _product(
-    modules: Sequence[Any], rows: int, originals: _Originals, dtype: torch.dtype
+    modules: Sequence[Any], rows: int | None, originals: _Originals, dtype: torch.dtype
 ) -> Product:
     """A product with the weights of projections of one input, side by side."""
     weights, biases = [], []
@@ -139,11 +142,19 @@ class _Layer:
     gate_up: Product
     down: Product
 
-    def __call__(self, states: Tensor, cos: Tensor, sin: Tensor, held: Continued) -> Tensor:
-        """(B, D) to (B, D)."""
+    def __call__(
+        self,
+        states: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        segments: Segments | Continued,
+        wanted: Tensor | None,
+        store: Store | None,
+    ) -> Tensor:
+        """(T, D) to (T, D), or to (K, D) where K positions are wanted."""
         attention, mlp = self.layer.self_attn, self.layer.mlp
         joined = self.heads(norm(self.layer.input_layernorm, states))
-        joined = joined.unflatten(-1, (-1, attention.head_dim))  # (B, H + 2 H', d)
+        joined = joined.unflatten(-1, (-1, attention.head_dim))  # (T, H + 2 H', d)
         few = joined.shape[1] // (attention.num_key_value_groups + 2)  # H'
         turned, values = joined[:, :-few], joined[:, -few:]
         if hasattr(attention, "q_norm"):
@@ -152,8 +163,11 @@ class _Layer:
             turned = torch.cat(parts, dim=1)
         turned = rotate(turned, cos, sin)
         queries, keys = turned[:, :-few], turned[:, -few:]
-        held.store(attention.layer_idx, keys, values)
-        seen = held.attend(queries, keys, values, attention.scaling)
+        if store is not None:
+            store(attention.layer_idx, keys, values)
+        if wanted is not None:
+            queries, states = queries[wanted], states[wanted]
+        seen = segments.attend(queries, keys, values, attention.scaling, 0.0, wanted)
         states = states + self.output(seen.flatten(1))
 
         inner = self.gate_up(norm(self.layer.post_attention_layernorm, states))
@@ -162,16 +176,29 @@ class _Layer:
         return states + self.down(gated(gate, up) if is_silu else mlp.act_fn(gate) * up)
 
 
-class Packed:
-    """A model laid out for R rows, and in bfloat16 for any fewer."""
+class Packed(Decoder):
+    """A decoder with its weights laid out, for single tokens of R rows or for any.
+
+    Args:
+        model: transformers' causal LM itself.
+        rows: R; None: any.
+        originals: Weights that LoRA is merged into now, see ``LoraMerger``.
+        sample: Of the values, to know them again.
+        dtype: The type of the products.
+    """
 
     def __init__(
-        self, model: Any, rows: int, originals: _Originals, sample: int, dtype: torch.dtype
+        self,
+        model: Any,
+        rows: int | None,
+        originals: _Originals,
+        *,
+        sample: int,
+        dtype: torch.dtype,
     ) -> None:
+        super().__init__(model)
         self.rows = rows
         self.sample = sample
-        self._takes_fewer = dtype == torch.bfloat16
-        self._body = model.model
         self._layers = [
             _Layer(layer, *(_product(each, rows, originals, dtype) for each in _groups(layer)))
             for layer in model.model.layers
@@ -179,34 +206,19 @@ class Packed:
         self._head = _product([model.lm_head], rows, originals, dtype)
 
     def pays(self, rows: int) -> bool:
-        """Whether so many rows, filled up to R, are read quicker than without; as measured."""
-        most = self.rows if self._takes_fewer else max(1.5 * rows, min(4 * rows, 16))
-        return rows <= self.rows <= most
+        """Whether single tokens of so many rows are read quicker than without; as measured."""
+        return self.rows is None or rows <= self.rows <= max(1.5 * rows, min(4 * rows, 16))
 
-    def logits(self, embeds: Tensor, positions: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
-        """Read one more token of each row after what a cache holds.
+    def head(self, hidden: Tensor) -> Tensor:
+        """Hidden states (K, D) to logits (K, V)."""
+        return self._head(hidden)
 
-        Args:
-            embeds: The tokens, (B, D).
-            positions: Their numbers within the rows, (B,).
-            mask: Which positions there are, held ones included, (B, L); None for all.
-            cache: transformers' cache; gets the new keys and values.
-        Returns:
-            Logits (B, V) in float32.
-        """
-        cos, sin = self._body.rotary_emb(embeds[None], positions[None])  # (1, B, d)
-        cos, sin = cos[0, :, None], sin[0, :, None]  # (B, 1, d)
-        held = Continued(cache, (len(embeds), 1), mask, embeds)
-        states = embeds
-        for layer in self._layers:
-            states = layer(states, cos, sin, held)
-        return self._head(norm(self._body.norm, states)).float()
+    def _layer(self, number: int, *arguments: Any) -> Tensor:
+        return self._layers[number](*arguments)
 
 
-def _rounded(rows: int, dtype: torch.dtype) -> int:
+def _rounded(rows: int) -> int:
     """Rows to lay out for: one by itself, as in a conversation, others with a few more."""
-    if dtype == torch.bfloat16:
-        return _MOST[dtype]  # one layout is good for all
     return rows if rows == 1 else -(-rows // 4) * 4
 
 

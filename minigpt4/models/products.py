@@ -35,17 +35,15 @@ def has_pointwise() -> bool:
     )
 
 
-def laid_out(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
+def laid_out(weight: Tensor, bias: Tensor | None, rows: int | None) -> Product:
     """A product in the type of its weight, see ``can_lay_out``.
 
     Args:
         weight: (out, in).
         bias: (out,).
-        rows: The number of rows, in float32; fewer are filled up to it.
+        rows: Their number, in float32; fewer are filled up to it. None: any, in bfloat16.
     """
-    if weight.dtype == torch.float32:
-        return _OfMkl(weight, bias, rows)
-    return _OfOneDnn(weight, bias)
+    return _OfOneDnn(weight, bias) if rows is None else _OfMkl(weight, bias, rows)
 
 
 class _OfMkl:

@@ -95,14 +95,19 @@ def same(found: Any, expected: Any) -> None:
 def counted(monkeypatch) -> list[int]:
     """Rows of each step that was made with weights laid out."""
     made: list[int] = []
-    plain = packed.Packed.logits
+    plain = packed.Packed.go_on
 
-    def logits(self: Any, embeds: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def go_on(self: Any, embeds: torch.Tensor, *rest: Any) -> torch.Tensor:
         made.append(len(embeds))
         return plain(self, embeds, *rest)
 
-    monkeypatch.setattr(packed.Packed, "logits", logits)
+    monkeypatch.setattr(packed.Packed, "go_on", go_on)
     return made
+
+
+def rows(steps: PackedSteps) -> int | None:
+    """That weights are laid out for; None for any, 0 where they are not."""
+    return 0 if steps.kept is None else steps.kept.rows
 
 
 @pytest.mark.parametrize("lora", [False, True], ids=["plain", "lora"])
@@ -113,13 +118,13 @@ def test_padded_prompts_in_every_family(name, lora, counted):
     expected = log_probabilities(model, None)
     same(log_probabilities(model, steps), expected)
     assert counted == [3] * 12
-    laid_out = steps._kept
-    assert steps.rows == 4
+    laid_out = steps.kept
+    assert rows(steps) == 4
     with steps._merger.merged() as count:
         assert count == (2 * len(TARGETS) if lora else 0)
         same(log_probabilities(model, steps), expected)
     assert counted == [3] * 24
-    assert steps._kept is laid_out, "laid out once, whether merged or not"
+    assert steps.kept is laid_out, "laid out once, whether merged or not"
 
 
 def test_laid_out_while_lora_is_merged(counted):
@@ -176,20 +181,20 @@ def test_each_number_of_rows_has_its_own_layout(counted):
     counted.clear()
     for _ in range(5):
         same(*(each.next(torch.arange(21)).log_softmax(-1) for each in pair))
-    assert (counted, steps.rows) == ([21] * 5, 24)
+    assert (counted, rows(steps)) == ([21] * 5, 24)
     for each in pair:
         each.select(torch.arange(3))
     same(*(each.next(torch.arange(3)).log_softmax(-1) for each in pair))
     assert len(counted) == 5, "three rows filled up to 24 would be slower"
     assert torch.equal(log_probabilities(model, steps), alone)
-    assert steps.rows == 4
+    assert rows(steps) == 4
     too_many = [stepper(model, each, [[5]] * 49) for each in (None, steps)]
     for each in too_many:
         each.first()
     counted.clear()
     for _ in range(5):
         same(*(each.next(torch.arange(49)) for each in too_many))
-    assert (counted, steps.rows) == ([], 4)
+    assert (counted, rows(steps)) == ([], 4)
 
 
 def optimizer_step(model: Any) -> None:
@@ -249,13 +254,13 @@ def test_changed_weights_are_noticed(change, merged, counted):
     else:
         before = log_probabilities(model, steps)
     assert len(counted) == 12
-    old = steps._kept
+    old = steps.kept
     change(model)
     expected = log_probabilities(model, None)
     assert not torch.allclose(before, expected, atol=1e-2)
     same(log_probabilities(model, steps), expected)
     assert len(counted) == 24
-    assert steps._kept is not old
+    assert steps.kept is not old
 
 
 def test_not_with_gradients_in_training_or_in_other_types(counted):
@@ -268,11 +273,11 @@ def test_not_with_gradients_in_training_or_in_other_types(counted):
     log_probabilities(model.train(), steps)
     with torch.autocast("cpu", dtype=torch.float16):
         log_probabilities(model.eval(), steps)
-    assert (counted, steps.rows) == ([], 0)
+    assert (counted, rows(steps)) == ([], 0)
     log_probabilities(model, steps, 1)
-    assert (counted, steps.rows) == ([3], 4)
+    assert (counted, rows(steps)) == ([3], 4)
     log_probabilities(model.half(), steps)
-    assert (counted, steps.rows) == ([3], 4)
+    assert (counted, rows(steps)) == ([3], 4)
 
 
 @needs_bf16
@@ -304,19 +309,55 @@ def test_in_bfloat16(name, lora, how, counted):
 
 
 @needs_bf16
-def test_a_layout_in_bfloat16_is_good_for_any_number_of_rows(counted):
-    model = language_model("llama").bfloat16()
+def test_a_layout_in_bfloat16_is_good_for_all_that_is_read(counted, monkeypatch):
+    read: list[Any] = []
+    plain = packed.Packed.read
+
+    def counting(self: Any, embeds: torch.Tensor, *rest: Any) -> torch.Tensor:
+        read.append(tuple(embeds.shape[:2]))
+        return plain(self, embeds, *rest)
+
+    monkeypatch.setattr(packed.Packed, "read", counting)
+    model = language_model("grouped queries").bfloat16()
     steps = packer(model)
-    log_probabilities(model, steps)
-    kept = steps._kept
     with torch.no_grad():
-        many = stepper(model, steps, [[5]] * 100)
-        many.first()
-        many.next(torch.arange(100) % 60)
-        many.select(torch.arange(2))
-        many.next(torch.arange(2))
-    assert counted[12:] == [100, 2]
-    assert steps._kept is kept
+        many = [stepper(model, each, [[5]] * 100) for each in (None, steps)]
+        kept = steps.kept
+        assert kept is not None
+        assert many[1].holds_lora
+        assert not many[0].holds_lora
+
+        def alike(logits: list[torch.Tensor]) -> None:
+            ours, usual = (each.float().log_softmax(-1) for each in logits)
+            assert (ours - usual).norm() < 0.03 * usual.norm()
+
+        alike([each.first() for each in many])
+        alike([each.next(torch.arange(100) % 60) for each in many])
+        for each in many:
+            each.select(torch.arange(2))
+        alike([each.append([[3, 4, 5], [6]]) for each in many])
+    assert read == [(100, 1)]
+    assert counted == [100, 2]
+    assert steps.kept is kept
+
+
+@needs_bf16
+def test_answers_in_bfloat16_do_not_depend_on_what_was_asked_before(model):
+    """And LoRA is not merged for them, as it is in the weights that are laid out."""
+    model.mixed = torch.bfloat16
+    before = answers(model)
+    answers(model, max_new_tokens=2, num_beams=2)
+    model.generate_scored(pictures(1), PROMPTS[:1], max_new_tokens=5)
+    after = answers(model)
+    model.packed.drop()
+    anew = answers(model)
+    for each in (after, anew):
+        assert [a.token_ids for a in each] == [b.token_ids for b in before]
+        assert [a.logprobs for a in each] == [b.logprobs for b in before]
+    merged: list[Any] = []
+    model.lora.merged = lambda *_: merged.append(1)
+    answers(model)
+    assert not merged
 
 
 @pytest.mark.parametrize("way", ["window", "memory", "quantized", "inference weights"])
@@ -340,7 +381,7 @@ def test_falls_back(way, counted, monkeypatch):
     steps = packer(model)
     with torch.inference_mode():
         same(log_probabilities(model, steps, 20), log_probabilities(model, None, 20))
-    assert (counted, steps.rows) == ([], 0)
+    assert (counted, rows(steps)) == ([], 0)
 
 
 @pytest.fixture
@@ -370,7 +411,7 @@ def check_answers(found: list[Any], expected: list[Any]) -> None:
 )
 def test_answers_of_a_model(model, options, counted, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(packed, "_MOST", dict.fromkeys(packed._MOST, 0))
+        patch.setattr(packed, "_MOST", 0)
         expected = answers(model, **options)
     assert not counted
     answers(model)
@@ -382,28 +423,28 @@ def test_answers_of_a_model(model, options, counted, monkeypatch):
 
 def test_a_single_token_lays_nothing_out(model):
     answers(model, max_new_tokens=1)  # which takes no step of its own
-    assert model.packed.rows == 0
+    assert rows(model.packed) == 0
     answers(model, max_new_tokens=2)
-    assert model.packed.rows == 4
+    assert rows(model.packed) == 4
 
 
 def test_training_mode_drops_it(model, counted):
     answers(model)
     model.eval()
-    assert model.packed.rows == 4
+    assert rows(model.packed) == 4
     model.train()
-    assert model.packed.rows == 0
+    assert rows(model.packed) == 0
     counted.clear()
     answers(model)
     assert counted
-    assert model.packed.rows == 0, "training mode came back at the end"
+    assert rows(model.packed) == 0, "training mode came back at the end"
 
 
 def test_copies_and_files_hold_none_of_it(model, counted):
     answers(model)
     before = answers(model)
     twin = copy.deepcopy(model)
-    assert (twin.packed.rows, model.packed.rows) == (0, 4)
+    assert (rows(twin.packed), rows(model.packed)) == (0, 4)
     with torch.no_grad():
         twin.llama_model.get_output_embeddings().weight.mul_(0.5)
     counted.clear()
@@ -411,7 +452,7 @@ def test_copies_and_files_hold_none_of_it(model, counted):
     assert counted
     assert other[0].logprobs != pytest.approx(before[0].logprobs, rel=1e-2)
     check_answers(answers(model), before)
-    assert pickle.loads(pickle.dumps(model.packed)).rows == 0
+    assert pickle.loads(pickle.dumps(model.packed)).kept is None
     assert not any("packed" in name for name in model.state_dict())
 
 

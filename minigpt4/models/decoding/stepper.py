@@ -61,13 +61,21 @@ class Stepper:
         self._mask = attention_mask
         self._beginnings = beginnings
         self._packed = packed
-        self._laid_out: Packed | None = None
+        # In bfloat16 for all that is read; in float32 for single tokens, from the first one on.
+        self._laid_out: Packed | None = (
+            None if packed is None else packed.laid_out(None, inputs_embeds, self._cache)
+        )
         self._is_first_step = True
         masks = [attention_mask] if beginnings is None else [attention_mask, beginnings.mask]
         self.positions = sum(int(each.sum()) for each in masks)
         """Positions that reading the prompts takes."""
         self._is_padded = any(not bool(each.all()) for each in masks)
         self._takes_positions = accepts(model, "position_ids")
+
+    @property
+    def holds_lora(self) -> bool:
+        """Whether LoRA need not be merged, as it is in weights that are laid out."""
+        return self._laid_out is not None
 
     @property
     def length(self) -> int:
@@ -161,16 +169,15 @@ class Stepper:
         if decoder is not None and decoder.takes(self.length):
             embeds = inputs.get("inputs_embeds")
             if embeds is not None and not self._cache.get_seq_length():
-                return decoder.read(embeds, self._mask, self._cache, keep).float()
+                reader = self._laid_out or decoder
+                return reader.read(embeds, self._mask, self._cache, keep).float()
             # On GPUs, where calls cost more than memory does, transformers' pass is as good.
             if self._mask.device.type == "cpu":
-                mask = self._mask if self._is_padded else None
                 if embeds is None:
                     embeds = self._model.get_input_embeddings()(inputs["input_ids"])
-                    logits = self._packed_step(embeds, positions, mask)
-                    if logits is not None:
-                        return logits
-                return decoder.go_on(embeds, positions, mask, self._cache, keep).float()
+                mask = self._mask if self._is_padded else None
+                reader = self._for_more(embeds) or decoder
+                return reader.go_on(embeds, positions, mask, self._cache, keep).float()
         if self._takes_positions:
             inputs["position_ids"] = positions
         output = self._model(
@@ -183,16 +190,16 @@ class Stepper:
         result: Tensor = output.logits[:, -keep:].float()
         return result
 
-    def _packed_step(self, embeds: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor | None:
-        """Logits (B, 1, V) after single tokens (B, 1, D); None where there are none to be had."""
-        if self._packed is None or embeds.shape[1] > 1:
-            return None
-        if self._is_first_step:
+    def _for_more(self, embeds: Tensor) -> Packed | None:
+        """Weights laid out for what follows in each row (B, T, D); None where there are none."""
+        batch, new = embeds.shape[:2]
+        if self._laid_out is None and self._packed is not None and new == 1 and self._is_first_step:
             self._is_first_step = False
-            self._laid_out = self._packed.laid_out(len(embeds), embeds, self._cache)
-        if self._laid_out is None or not self._laid_out.pays(len(embeds)):
+            self._laid_out = self._packed.laid_out(batch, embeds, self._cache)
+        found = self._laid_out
+        if found is None or (new > 1 and found.rows is not None) or not found.pays(batch):
             return None
-        return self._laid_out.logits(embeds[:, 0], positions[:, 0], mask, self._cache)[:, None]
+        return found
 
 
 def _positions(mask: Tensor) -> Tensor:
