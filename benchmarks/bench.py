@@ -88,7 +88,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "gemm_bf16_gflops": round(rates["bf16"], 1),
     }
     if "steps" in args.parts:
-        figures |= _steps(args, precision, max(rates.values()) * 1e9)
+        figures |= _steps(args, precision, rates[precision] * 1e9)
     if "runs" in args.parts:
         figures |= _runs(args)
     if "curves" in args.parts:
@@ -97,7 +97,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _steps(args: argparse.Namespace, precision: str, peak: float) -> dict[str, float]:
-    """Figures of all subjects, and the share of the machine's peak that ours reach."""
+    """Figures of all subjects, and the share of the rate of products that ours reach."""
     from speed.sizes import SIZES
     from speed.work import encode_flops, train_flops
 
