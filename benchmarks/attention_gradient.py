@@ -1,8 +1,8 @@
-"""The gradient of causal attention in bfloat16 on a CPU: PyTorch's kernel against the products here.
+"""The gradient of causal attention in bfloat16 on a CPU: PyTorch's kernel, and products in turn.
 
     python benchmarks/attention_gradient.py [--json FILE]
 
-Both give the gradients of queries, keys and values of the same sequences, in turn in one process.
+Both give the gradients of queries, keys and values of the same sequences, in one process.
 Errors are relative to float64, of all three gradients together.
 """
 

@@ -1,7 +1,7 @@
 """Attention whose gradient in bfloat16 on a CPU is made of products of matrices.
 
-PyTorch's own kernel for that gradient took 1.1 to 4 times as long where the two were compared, the
-more the shorter the sequences; see ``benchmarks/attention_gradient.py``.
+PyTorch's own kernel for that gradient took up to four times as long where the two were compared,
+the more the shorter the sequences; see ``benchmarks/attention_gradient.py``.
 """
 
 from __future__ import annotations
