@@ -93,7 +93,7 @@ class MiniGPTReading(MiniGPTCore):
 
     @cached_property
     def packed(self) -> PackedSteps:
-        """Makes single-token steps on a CPU with weights laid out for them."""
+        """The language model's weights laid out for reading on a CPU."""
         return PackedSteps(self.llama_model, self.lora)
 
     def _merged(

@@ -36,7 +36,7 @@ _Fingerprint: TypeAlias = tuple[Any, ...]
 
 
 class PackedSteps:
-    """Steps of one language model; several threads may make them.
+    """Weights of one language model; several threads may read with them.
 
     Args:
         model: The language model, wrapped by PEFT or not.

@@ -43,7 +43,7 @@ class Stepper:
         inputs_embeds: Prompts padded at the left, (B, L, D), or what follows their beginnings.
         attention_mask: (B, L).
         beginnings: What stands before ``inputs_embeds``; None for nothing.
-        packed: Makes single-token steps of this model where it can; None for none.
+        packed: This model's weights laid out for reading; None for none.
     """
 
     def __init__(

@@ -4,7 +4,8 @@ One position of one layer of a Llama-like decoder keeps, with hidden width D, qu
 of key and of value, H heads and MLP width F:
 
 * two norms: their input in fp32, 4 D each (in fp32 this is the residual stream itself);
-* attention: query, key, value and its output, c (Q + 2 V + Q), and its log-sum 4 H;
+* attention: query, key, value and its output, c (Q + 2 V + Q), and its log-sum 4 H; in 16 bit on a
+  CPU the last two only where the output's projection trains or is quantized, see ``attention``;
 * MLP: gate and up, 2 m F, and in transformers' own pass gate's activation, m F more;
 * each frozen matrix: nothing, as only its own gradient would need its input; but bitsandbytes'
   8 bit product keeps its input, r inputs (query, key and value share theirs, as gate and up do);
@@ -71,7 +72,9 @@ class Widths:
 def layer_bytes(sizes: LanguageSizes, settings: ModelSettings, widths: Widths) -> float:
     """Bytes that one layer keeps of one position, without checkpointing."""
     norms = 2 * FP32 * sizes.hidden
-    attention = widths.compute * 2 * (sizes.query_width + sizes.value_width) + FP32 * sizes.heads
+    attention = widths.compute * (sizes.query_width + 2 * sizes.value_width)
+    if _keeps_output(sizes, settings, widths):
+        attention += widths.compute * sizes.query_width + FP32 * sizes.heads
     mlp = (2 if sizes.own_pass else 3) * widths.mlp * sizes.intermediate
     lora = sum(_lora_bytes(each, settings, widths) for each in _in_layers(sizes, settings))
     lora -= _shared_lora(sizes, settings, widths)
@@ -117,6 +120,12 @@ def loss_bytes(sizes: LanguageSizes, widths: Widths) -> int:
     The fp32 ones are the logits, their log-softmax and its gradient.
     """
     return sizes.vocabulary * (2 * widths.compute + 3 * FP32)
+
+
+def _keeps_output(sizes: LanguageSizes, settings: ModelSettings, widths: Widths) -> bool:
+    """Whether attention's output is kept: its own gradient in bf16 on a CPU does without."""
+    by_products = sizes.own_pass and widths.compute < FP32 and not widths.on_cuda
+    return not (by_products and settings.freeze_llm and not widths.quantized)
 
 
 def _in_layers(sizes: LanguageSizes, settings: ModelSettings) -> list[Linear]:

@@ -233,6 +233,10 @@ def _passing(
     if settings.freeze_vit:
         # Nothing of a frozen encoder outlives its pass, which the activations' place has room for.
         yield Item(name=name, bytes=int(max(kept, encoder)), stays=False)
+        keeps = (settings.vit_model, machine.device, machine.mixed) == ("eva_clip_g", "cpu", "bf16")
+        if keeps and not work.cached:  # others are cast layer by layer and dropped
+            narrow = torch.bfloat16.itemsize * sizes.vision.parameters
+            yield Item(name="16 bit copies of the encoder's weights", bytes=narrow, stays=False)
     else:
         yield Item(name=name, bytes=int(kept), stays=False)
         yield Item(name="encoder's activations", bytes=encoder, stays=False)
