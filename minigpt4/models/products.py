@@ -27,7 +27,7 @@ def can_lay_out(dtype: torch.dtype) -> bool:
 
 
 def has_pointwise() -> bool:
-    """Whether oneDNN multiplies in bfloat16, with a bias and an activation within the product."""
+    """Whether oneDNN multiplies in bfloat16, with a bias added within the product."""
     return (
         torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")

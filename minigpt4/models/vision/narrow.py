@@ -1,8 +1,8 @@
 """EVA's blocks in bfloat16 on a CPU, for an encoder that does not train.
 
-Under autocast each block casts its weights anew, and bias and GELU are passes over memory of their
-own. Here weights are cast once, and oneDNN adds biases and applies GELU within its products. Values
-equal autocast's up to rounding; GELU sees the product before it is rounded.
+Under autocast each block casts its weights anew, and a bias is a pass over memory of its own. Here
+weights are cast once, and oneDNN adds biases within its products. Values equal autocast's up to
+rounding.
 """
 
 from __future__ import annotations
@@ -106,18 +106,17 @@ class _Block:
         queries, keys, values = split.unbind(0)
         seen = F.scaled_dot_product_attention(queries, keys, values)  # (B, H, N, d)
         rows = rows + _product(seen.transpose(1, 2).reshape(-1, width), self.output)
-        inner = _product(block.norm2(rows), self.up, activation="gelu")
-        return (rows + _product(inner, self.down)).view(batch, count, width)
+        inner = F.gelu(_product(block.norm2(rows), self.up))
+        return rows.add_(_product(inner, self.down)).view(batch, count, width)
 
 
 def _narrow(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     return weight.to(torch.bfloat16), bias.to(torch.bfloat16)
 
 
-def _product(x: Tensor, layer: tuple[Tensor, Tensor], *, activation: str = "none") -> Tensor:
+def _product(x: Tensor, layer: tuple[Tensor, Tensor]) -> Tensor:
     """(R, in) of any type to (R, out) in bfloat16."""
-    kind = "none" if activation == "gelu" else ""  # of GELU: exact, not by tanh
     result: Tensor = torch.ops.mkldnn._linear_pointwise(
-        x.to(torch.bfloat16), *layer, activation, [], kind
+        x.to(torch.bfloat16), *layer, "none", [], ""
     )
     return result
