@@ -12,6 +12,7 @@ run on the machine meanwhile.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -88,7 +89,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "gemm_bf16_gflops": round(rates["bf16"], 1),
     }
     if "steps" in args.parts:
-        figures |= _steps(args, precision, rates[precision] * 1e9)
+        figures |= _steps(args, precision)
     if "runs" in args.parts:
         figures |= _runs(args)
     if "curves" in args.parts:
@@ -96,34 +97,44 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def _steps(args: argparse.Namespace, precision: str, peak: float) -> dict[str, float]:
+def _steps(args: argparse.Namespace, precision: str) -> dict[str, Any]:
     """Figures of all subjects, and the share of the rate of products that ours reach."""
     from speed.sizes import SIZES
-    from speed.work import encode_flops, train_flops
+    from speed.subjects import BATCH
+    from speed.work import step_flops
 
-    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in args.subjects}
+    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in args.subjects}
     with progress(total=args.rounds * len(args.subjects), desc="measuring", unit="process") as bar:
         for _ in range(args.rounds):
             for name in args.subjects:
                 rounds[name].append(_child("speed.subjects", [name], precision, args))
                 bar.update()
-    figures: dict[str, float] = {}
+    shares = [each.pop("shares") for each in rounds.get("ours", [])]
+    figures: dict[str, Any] = {}
     for name, found in rounds.items():
         prefix = {"ours": "", "idefics3": "peer_"}.get(name, f"{name}_")
         for key in found[0]:
             figures[prefix + key] = round(statistics.median(each[key] for each in found), 4)
-    if "ours" in rounds:
-        sizes = SIZES[args.sizes]
-        work = {
-            "encode": (encode_flops(sizes, 4), figures["encode_b4_s"]),
-            "train": (train_flops(sizes, 4, cached=False), figures["train_b4_s"]),
-            "train_cached": (train_flops(sizes, 4, cached=True), figures["train_b4_cached_s"]),
-        }
-        for name, (operations, seconds) in work.items():
+    if shares:
+        for key, operations in step_flops(SIZES[args.sizes], BATCH).items():
+            name = key.replace(f"_b{BATCH}", "")
+            pairs = sorted(pair for each in shares for pair in each[key])
             figures[f"gflop_{name}"] = round(operations / 1e9, 1)
-            figures[f"mfu_{name}"] = round(operations / seconds / peak, 3)
+            figures[f"mfu_{name}"] = round(statistics.median(share for _, share in pairs), 3)
+            figures[f"mfu_{name}_by_rate"] = _thirds(pairs)
         figures["mixed_over_even"] = round(figures["train_mixed_s"] / figures["train_even_s"], 3)
     return figures
+
+
+def _thirds(pairs: list[tuple[float, float]]) -> list[dict[str, float]]:
+    """The middle of the runs beside which products were slowest, middling and fastest."""
+    ends = [round(len(pairs) * n / 3) for n in range(4)]
+    found = []
+    for begin, end in itertools.pairwise(ends):
+        rates, shares = zip(*pairs[begin:end], strict=True)
+        middle = {"gflops": round(statistics.median(rates)), "mfu": statistics.median(shares)}
+        found.append({name: round(value, 3) for name, value in middle.items()})
+    return found
 
 
 def _runs(args: argparse.Namespace) -> dict[str, float]:
@@ -188,7 +199,10 @@ def table(figures: dict[str, Any]) -> str:
             cells.append("" if other is None else f"{other:.3f} ({other / value:.2f}x)")
         lines.append("".join(f"{cell:>34}" for cell in cells))
     for key, value in figures.items():
-        if key.startswith("mfu_") or key.endswith("_per_second") or key == "mixed_over_even":
+        if key.startswith("mfu_") and isinstance(value, list):
+            cells = "".join(f"{each['mfu']:>8.2f} at {each['gflops']} GFLOP/s" for each in value)
+            lines.append(f"{key:>34}{cells}")
+        elif key.startswith("mfu_") or key.endswith("_per_second") or key == "mixed_over_even":
             lines.append(f"{key:>34}{value:>18.2f}")
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from speed.sizes import SIZES, Sizes
+from speed.work import shares_of_rate, step_flops
 
 BATCH = 4
 NEW_TOKENS = 20
@@ -48,12 +49,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         subject = module.build(args.subject, sizes, Path(folder))
     subject.narrow(args.precision)
     result = {"build_s": time.perf_counter() - begin}
-    for name, action in subject.actions(mixed(args.precision)).items():
+    actions = subject.actions(mixed(args.precision))
+    for name, action in actions.items():
         result[name] = median_seconds(action, args.repeats)
     # Linux gives kibibytes, macOS bytes.
     scale = 1024 if sys.platform != "darwin" else 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result["peak_rss_mb"] = peak * scale / 1e6
+    if args.subject == "ours":
+        dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
+        result["shares"] = {
+            name: shares_of_rate(actions[f"{name}_s"], operations, dtype)
+            for name, operations in step_flops(sizes, BATCH).items()
+        }
     sys.stdout.write(json.dumps(result) + "\n")
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -74,6 +76,15 @@ def train_flops(sizes: Sizes, batch: int, *, cached: bool) -> float:
     return total if cached else total + encode_flops(sizes, batch)
 
 
+def step_flops(sizes: Sizes, batch: int) -> dict[str, float]:
+    """Operations that each of a step's parts cannot do without, by the name of what is timed."""
+    return {
+        f"encode_b{batch}": encode_flops(sizes, batch),
+        f"train_b{batch}": train_flops(sizes, batch, cached=False),
+        f"train_b{batch}_cached": train_flops(sizes, batch, cached=True),
+    }
+
+
 def gemm_gflops(dtype: torch.dtype, *, runs: int = 5) -> float:
     """Median rate of the product of two 2048-cube matrices, in GFLOP/s."""
     a, b = torch.randn(_SIDE, _SIDE).to(dtype), torch.randn(_SIDE, _SIDE).to(dtype)
@@ -84,3 +95,34 @@ def gemm_gflops(dtype: torch.dtype, *, runs: int = 5) -> float:
         a @ b
         seconds.append(time.perf_counter() - begin)
     return 2 * _SIDE**3 / statistics.median(seconds) / 1e9
+
+
+def shares_of_rate(
+    action: Callable[[], Any], operations: float, dtype: torch.dtype, *, runs: int = 7
+) -> list[tuple[float, float]]:
+    """Which share of the rate of products an action reaches, run by run.
+
+    Each run stands between two timings of products, whose mean counts: a machine that others use as
+    well multiplies twice as fast in one second as in the next.
+
+    Args:
+        action: What is timed.
+        operations: That it cannot do without.
+        dtype: The type of the products.
+        runs: After one that does not count.
+
+    Returns:
+        For each run the rate of products beside it, in GFLOP/s, and the share.
+    """
+    action()
+    found = []
+    before = gemm_gflops(dtype)
+    for _ in range(runs):
+        begin = time.perf_counter()
+        action()
+        seconds = time.perf_counter() - begin
+        after = gemm_gflops(dtype)
+        rate = (before + after) / 2
+        found.append((rate, operations / 1e9 / seconds / rate))
+        before = after
+    return found
