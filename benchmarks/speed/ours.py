@@ -78,9 +78,11 @@ class Ours:
         self.answer = self._text(sizes.answer - 1)  # and the end
 
     def narrow(self, precision: str) -> None:
-        """Give frozen weights the type that runs in this precision give them."""
+        """Prepare the process and the frozen weights as runs in this precision do."""
+        from minigpt4.common.memory import keep_freed_memory
         from minigpt4.models.precision import fit_weights
 
+        keep_freed_memory()
         fit_weights(self.model, precision)
 
     def _text(self, tokens: int) -> str:

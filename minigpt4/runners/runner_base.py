@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from minigpt4.common.logger import progress
+from minigpt4.common.memory import keep_freed_memory
 from minigpt4.common.optims import build_optimizer, build_schedule, load_optimizer_state
 from minigpt4.common.registry import registry
 from minigpt4.common.settings import RunSettings
@@ -133,6 +134,8 @@ class RunnerBase:
             KeyboardInterrupt: After Ctrl-C or SIGTERM, when the state is saved.
         """
         accelerator = self.accelerator
+        if accelerator.device.type == "cpu":
+            keep_freed_memory()
         seed_everything(self.run.seed, rank=accelerator.process_index)
         guard = InterruptGuard(device=accelerator.device, world_size=accelerator.num_processes)
         with guard:
