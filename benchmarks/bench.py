@@ -4,14 +4,15 @@
 
 Measured are a step's parts (encoder, training, generation) of every subject, whole runs of
 ``train.py``, and curves of cost, drawn beside the file of figures. Every subject runs in a process
-of its own, the subjects in turn, round after round, so that a
-machine whose speed drifts treats all alike; quoted are medians over rounds. Nothing else should
-run on the machine meanwhile.
+of its own; each action is timed in all of them in turn, round after round, so that a machine whose
+speed changes treats all alike. Quoted are medians over rounds, of ratios those of each round.
+Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -30,9 +31,9 @@ sys.path[:0] = [str(_HERE.parent)]  # the project is run from its folder, not in
 import torch  # noqa: E402
 
 from minigpt4.common.errors import ResourceError, run_cli  # noqa: E402
-from minigpt4.common.logger import progress  # noqa: E402
 
 SUBJECTS = ("ours", "idefics3", "llava")
+_PREFIXES = {"ours": "", "idefics3": "peer_", "llava": "llava_"}
 PARTS = ("steps", "runs", "curves")
 
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each subject")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of every action")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs in each process")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument(
@@ -101,28 +102,46 @@ def _steps(args: argparse.Namespace, precision: str) -> dict[str, Any]:
     """Figures of all subjects, and the share of the rate of products that ours reach."""
     from speed.sizes import SIZES
     from speed.subjects import BATCH
+    from speed.turns import Running, median_ratio, time_in_turn
     from speed.work import step_flops
 
-    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in args.subjects}
-    with progress(total=args.rounds * len(args.subjects), desc="measuring", unit="process") as bar:
-        for _ in range(args.rounds):
-            for name in args.subjects:
-                rounds[name].append(_child("speed.subjects", [name], precision, args))
-                bar.update()
-    shares = [each.pop("shares") for each in rounds.get("ours", [])]
     figures: dict[str, Any] = {}
-    for name, found in rounds.items():
-        prefix = {"ours": "", "idefics3": "peer_"}.get(name, f"{name}_")
-        for key in found[0]:
-            figures[prefix + key] = round(statistics.median(each[key] for each in found), 4)
-    if shares:
-        for key, operations in step_flops(SIZES[args.sizes], BATCH).items():
-            name = key.replace(f"_b{BATCH}", "")
-            pairs = sorted(pair for each in shares for pair in each[key])
-            figures[f"gflop_{name}"] = round(operations / 1e9, 1)
-            figures[f"mfu_{name}"] = round(statistics.median(share for _, share in pairs), 3)
-            figures[f"mfu_{name}_by_rate"] = _thirds(pairs)
-        figures["mixed_over_even"] = round(figures["train_mixed_s"] / figures["train_even_s"], 3)
+    shares: dict[str, Any] = {}
+    with contextlib.ExitStack() as stack:
+        subjects = []
+        for name in args.subjects:
+            command = _command("speed.subjects", [name], precision, args)
+            subject = Running(name, command, _environment(args))
+            stack.callback(subject.close)
+            subjects.append(subject)
+        rounds = time_in_turn(subjects, args.rounds)
+        for subject in subjects:
+            prefix = _PREFIXES[subject.name]
+            figures[f"{prefix}build_s"] = round(subject.build_s, 4)
+            for action in subject.actions:
+                seconds = [each[subject.name, action] for each in rounds]
+                figures[prefix + action] = round(statistics.median(seconds), 4)
+            figures[f"{prefix}peak_rss_mb"] = round(subject.ask("peak_rss_mb"), 1)
+            if subject.name == "ours":
+                shares = subject.ask("shares")
+    if "ours" not in args.subjects:
+        return figures
+    for name in args.subjects:
+        if name == "ours":
+            continue
+        for action in ("train_b4", "generate_b4x20"):
+            for kind in ("", "_cached"):
+                ours = "ours", f"{action}{kind}_s"
+                ratio = median_ratio(rounds, (name, f"{action}_s"), ours)
+                figures[f"{_PREFIXES[name]}over_{action}{kind}"] = ratio
+    mixed = ("ours", "train_mixed_s"), ("ours", "train_even_s")
+    figures["mixed_over_even"] = median_ratio(rounds, *mixed)
+    for key, operations in step_flops(SIZES[args.sizes], BATCH).items():
+        name = key.replace(f"_b{BATCH}", "")
+        pairs = sorted(shares[key])
+        figures[f"gflop_{name}"] = round(operations / 1e9, 1)
+        figures[f"mfu_{name}"] = round(statistics.median(share for _, share in pairs), 3)
+        figures[f"mfu_{name}_by_rate"] = _thirds(pairs)
     return figures
 
 
@@ -153,21 +172,26 @@ def _child(
     module: str, subject: list[str], precision: str, args: argparse.Namespace
 ) -> dict[str, Any]:
     """What a module of the benchmark prints in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", module, *subject]
-    command += ["--sizes", args.sizes, "--precision", precision]
-    command += ["--repeats", str(args.repeats), "--threads", str(args.threads)]
-    path = os.pathsep.join([str(_HERE), str(_HERE.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(args.threads)},
-        capture_output=True,
-        text=True,
-    )
+    command = _command(module, subject, precision, args)
+    done = subprocess.run(command, env=_environment(args), capture_output=True, text=True)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1]
         raise ResourceError(f"measuring {' '.join([module, *subject])} failed: {last}")
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return figures
+
+
+def _command(
+    module: str, subject: list[str], precision: str, args: argparse.Namespace
+) -> list[str]:
+    command = [sys.executable, "-W", "ignore", "-m", module, *subject]
+    command += ["--sizes", args.sizes, "--precision", precision]
+    return [*command, "--repeats", str(args.repeats), "--threads", str(args.threads)]
+
+
+def _environment(args: argparse.Namespace) -> dict[str, str]:
+    path = os.pathsep.join([str(_HERE), str(_HERE.parent), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(args.threads)}
 
 
 def _processor() -> str:
@@ -196,7 +220,11 @@ def table(figures: dict[str, Any]) -> str:
         cells = [key, f"{value:.3f}" if key.endswith("_s") else f"{value:.0f}"]
         for prefix in peers:
             other = figures.get(prefix + key)
-            cells.append("" if other is None else f"{other:.3f} ({other / value:.2f}x)")
+            times = figures.get(f"{prefix}over_{key.removesuffix('_s')}")
+            if other is not None and times is None:
+                times = other / value
+            cell = "" if other is None else f"{other:.3f} "
+            cells.append(cell + ("" if times is None else f"({times:.2f}x)"))
         lines.append("".join(f"{cell:>34}" for cell in cells))
     for key, value in figures.items():
         if key.startswith("mfu_") and isinstance(value, list):

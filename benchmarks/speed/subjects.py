@@ -1,6 +1,9 @@
-"""One subject of the benchmark in a process of its own: builds it, times it, prints one JSON line.
+"""One subject of the benchmark in a process of its own: builds it, and times what it is asked.
 
 python -m speed.subjects ours --sizes yardstick --precision fp32
+
+Says how long building took and which actions there are; then reads what to do line by line, an
+action, ``peak_rss_mb`` or (of ours) ``shares``. Each answer is one JSON line.
 """
 
 from __future__ import annotations
@@ -48,21 +51,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         subject = module.build(args.subject, sizes, Path(folder))
     subject.narrow(args.precision)
-    result = {"build_s": time.perf_counter() - begin}
     actions = subject.actions(mixed(args.precision))
-    for name, action in actions.items():
-        result[name] = median_seconds(action, args.repeats)
+    _say({"build_s": time.perf_counter() - begin, "actions": list(actions)})
+    dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
+    for line in sys.stdin:
+        what = line.strip()
+        if what == "peak_rss_mb":
+            _say(_peak_rss_mb())
+        elif what == "shares":
+            _say(
+                {
+                    name: shares_of_rate(actions[f"{name}_s"], operations, dtype)
+                    for name, operations in step_flops(sizes, BATCH).items()
+                }
+            )
+        else:
+            _say(median_seconds(actions[what], args.repeats))
+
+
+def _say(answer: Any) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def _peak_rss_mb() -> float:
     # Linux gives kibibytes, macOS bytes.
     scale = 1024 if sys.platform != "darwin" else 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result["peak_rss_mb"] = peak * scale / 1e6
-    if args.subject == "ours":
-        dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
-        result["shares"] = {
-            name: shares_of_rate(actions[f"{name}_s"], operations, dtype)
-            for name, operations in step_flops(sizes, BATCH).items()
-        }
-    sys.stdout.write(json.dumps(result) + "\n")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
 
 
 def mixed(precision: str) -> Callable[[], contextlib.AbstractContextManager[Any]]:
