@@ -124,7 +124,8 @@ class MiniGPTReading(MiniGPTCore):
             ):
                 yield
         finally:
-            self.train(training)
+            if training:
+                self.train()
 
 
 def _shape(pictures: Tensor | None) -> tuple[int, int]:

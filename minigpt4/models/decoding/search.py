@@ -105,12 +105,18 @@ def _penalized(
     """Scores (R, V) of what follows each answer; those of one length are penalized together."""
     if not options.penalizes:
         return logits
-    scores = logits.clone()
     by_length: dict[int, list[int]] = {}
     for row, answer in enumerate(answers):
         by_length.setdefault(len(answer.token_ids), []).append(row)
-    for rows in by_length.values():
+
+    def penalized(some: Tensor, rows: Sequence[int]) -> Tensor:
         said = [[bos_id, *answers[row].token_ids] for row in rows]
         history = torch.tensor(said, device=logits.device)  # (r, 1 + t)
-        scores[rows] = penalize(logits[rows], history, options, eos_ids)
+        return penalize(some, history, options, eos_ids)
+
+    if len(by_length) == 1:
+        return penalized(logits, range(len(answers)))
+    scores = logits.clone()
+    for rows in by_length.values():
+        scores[rows] = penalized(logits[rows], rows)
     return scores
