@@ -32,8 +32,8 @@ import torch  # noqa: E402
 
 from minigpt4.common.errors import ResourceError, run_cli  # noqa: E402
 
-SUBJECTS = ("ours", "idefics3", "llava")
-_PREFIXES = {"ours": "", "idefics3": "peer_", "llava": "llava_"}
+SUBJECTS = {"ours": "", "idefics3": "peer_", "llava": "llava_"}
+"""What the names of each one's figures begin with."""
 PARTS = ("steps", "runs", "curves")
 
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=5, help="turns of every action")
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs in each process")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs in each turn")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument(
         "--precision",
@@ -116,7 +116,7 @@ def _steps(args: argparse.Namespace, precision: str) -> dict[str, Any]:
             subjects.append(subject)
         rounds = time_in_turn(subjects, args.rounds)
         for subject in subjects:
-            prefix = _PREFIXES[subject.name]
+            prefix = SUBJECTS[subject.name]
             figures[f"{prefix}build_s"] = round(subject.build_s, 4)
             for action in subject.actions:
                 seconds = [each[subject.name, action] for each in rounds]
@@ -126,14 +126,13 @@ def _steps(args: argparse.Namespace, precision: str) -> dict[str, Any]:
                 shares = subject.ask("shares")
     if "ours" not in args.subjects:
         return figures
-    for name in args.subjects:
-        if name == "ours":
-            continue
-        for action in ("train_b4", "generate_b4x20"):
-            for kind in ("", "_cached"):
-                ours = "ours", f"{action}{kind}_s"
-                ratio = median_ratio(rounds, (name, f"{action}_s"), ours)
-                figures[f"{_PREFIXES[name]}over_{action}{kind}"] = ratio
+    peers = [name for name in args.subjects if name != "ours"]
+    for name, action, kind in itertools.product(
+        peers, ("train_b4", "generate_b4x20"), ("", "_cached")
+    ):
+        ours = "ours", f"{action}{kind}_s"
+        ratio = median_ratio(rounds, (name, f"{action}_s"), ours)
+        figures[f"{SUBJECTS[name]}over_{action}{kind}"] = ratio
     mixed = ("ours", "train_mixed_s"), ("ours", "train_even_s")
     figures["mixed_over_even"] = median_ratio(rounds, *mixed)
     for key, operations in step_flops(SIZES[args.sizes], BATCH).items():

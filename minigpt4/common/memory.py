@@ -12,6 +12,7 @@ _LARGEST_BLOCK = 32 << 20
 """The most that glibc takes for the second."""
 _MOST_KEPT = 1 << 30
 _SHARE = 8
+"""The part of available memory that may be kept is one in so many."""
 
 
 def give_back_freed_memory() -> None:
@@ -36,7 +37,7 @@ def keep_freed_memory() -> None:
     setting = _function("mallopt")
     if setting is not None:
         kept = min(_MOST_KEPT, psutil.virtual_memory().available // _SHARE)
-        setting(_MMAP_THRESHOLD, _LARGEST_BLOCK)  # the other one alone would set it to 128 KiB
+        setting(_MMAP_THRESHOLD, _LARGEST_BLOCK)  # the other one alone leaves it as it is
         setting(_TRIM_THRESHOLD, kept)
 
 
