@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from minigpt4.common.errors import DataError
+from minigpt4.common.memory import give_back_freed_memory
 from minigpt4.conversation.prompts import image_instruction
 from minigpt4.datasets.filters import table_where
 from minigpt4.datasets.nested import add_nested
@@ -42,6 +43,8 @@ ImageProcessor = Callable[[Image.Image], Tensor]
 TextProcessor = Callable[[str], str]
 
 _MAX_SKIPS = 100
+_MANY = 50_000
+"""Rows whose opening leaves more freed memory than the process can use again."""
 
 
 class Draw(NamedTuple):
@@ -98,6 +101,8 @@ class RecordDataset(Dataset[Sample]):
         self._table = self._read(self.spec.ann_path, split)
         self._pictures = RowPictures(self.spec, self._table, blank=blank)
         self._rows = self._open(split, limit)
+        if len(self._table) >= _MANY:
+            give_back_freed_memory()
 
     @classmethod
     def _defaults(cls, build_info: Mapping[str, Any]) -> Mapping[str, Any]:

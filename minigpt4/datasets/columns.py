@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,12 @@ import orjson
 
 _LONGEST_EMPTY = len(b"false")
 """Bytes of the longest JSON value that may count as empty."""
+
+_WINDOW = 2**16
+"""Bytes that are looked at together."""
+
+_NUMBERS: Mapping[type, type] = {bool: np.bool_, int: np.int64, float: np.float64}
+"""How values of a type are kept."""
 
 _BLANKS = np.frombuffer(b" \t\r\n\\", dtype=np.uint8)
 
@@ -38,7 +45,7 @@ class PackedColumn:
     def pack(cls, values: Iterable[Any]) -> PackedColumn:
         """Pack values; all strings are kept as they are, anything else as JSON (NaN as null)."""
         values = values if isinstance(values, list) else list(values)
-        if set(map(type, values)) == {str}:
+        with contextlib.suppress(TypeError):  # not all of them are strings
             encoded = "\0".join(values).encode("utf-8", "surrogatepass")
             data = np.frombuffer(encoded, dtype=np.uint8)
             ends = np.append(np.flatnonzero(data == 0), len(data))
@@ -46,6 +53,8 @@ class PackedColumn:
                 return cls(data, ends, form="text")
         form: Form = "json"
         try:
+            if (lists := _flat_lists(values)) is not None:
+                return cls(*lists, form=form)
             texts = list(map(orjson.dumps, values))
         except TypeError:
             form, texts = "slow_json", [json.dumps(value).encode() for value in values]
@@ -126,10 +135,18 @@ class PackedColumn:
         blank = np.isin(third, np.append(_BLANKS, np.uint8(ord('"'))))
         if not ((first == ord("[")) & (second == ord('"')) & ~blank).all():
             return False
-        opening, before = self._data[1:], self._data[:-1]
-        opens = (opening == ord("[")) | (opening == ord("{"))
-        nested = opens & ((before == ord(",")) | (before == ord("[")))
-        return bool(np.count_nonzero(nested) == len(lengths) - 1)  # the values themselves
+        return self._nested() == len(lengths) - 1  # the values themselves
+
+    def _nested(self) -> int:
+        """How many brackets open after a comma or an opening bracket."""
+        count = 0
+        for start in range(0, len(self._data), _WINDOW):  # small enough for a core's cache
+            window = self._data[start : start + _WINDOW + 1]
+            opening, before = window[1:], window[:-1]
+            opens = (opening == ord("[")) | (opening == ord("{"))
+            opens &= (before == ord(",")) | (before == ord("["))
+            count += int(np.count_nonzero(opens))
+        return count
 
     def distinct(self) -> tuple[np.ndarray, list[str]]:
         """Of text: for each value the number of its spelling, and these in order of first use."""
@@ -144,7 +161,8 @@ class PackedColumn:
         ]
         form = pyarrow.large_binary()
         found = pyarrow.Array.from_buffers(form, len(self), buffers).dictionary_encode()
-        codes = found.indices.to_numpy().copy()
+        # Not to_numpy, which imports pandas for as long as all the rest takes.
+        codes = np.frombuffer(found.indices.buffers()[1], dtype=np.int32)[: len(self)].copy()
         spellings = [v[:-1].decode("utf-8", "surrogatepass") for v in found.dictionary.to_pylist()]
         del found
         pyarrow.default_memory_pool().release_unused()
@@ -180,24 +198,39 @@ Column = PackedColumn | np.ndarray
 
 def pack(values: list[Any]) -> Column:
     """The lightest column that gives the same values back."""
-    kinds = set(map(type, values))
-    if kinds == {bool}:
-        return np.array(values, dtype=np.bool_)
-    if kinds == {int} and _fits(values):
-        return np.array(values, dtype=np.int64)
-    if kinds == {float}:
-        return np.array(values, dtype=np.float64)
-    if kinds == {list} and len(set(map(len, values))) == 1 and values[0]:
-        flat = list(itertools.chain.from_iterable(values))
-        inner = set(map(type, flat[:1])) and set(map(type, flat))
-        if inner == {float} or (inner == {int} and _fits(flat)):
-            form = np.float64 if inner == {float} else np.int64
-            return np.array(flat, dtype=form).reshape(len(values), len(values[0]))
-    return PackedColumn.pack(values)
+    numbers = _numbers(values)
+    if numbers is None and values and type(values[0]) is list and set(map(type, values)) == {list}:
+        width = len(values[0])
+        if width and type(values[0][0]) in _NUMBERS and set(map(len, values)) == {width}:
+            flat = _numbers(list(itertools.chain.from_iterable(values)))
+            numbers = flat if flat is None else flat.reshape(-1, width)  # (rows, width)
+    return PackedColumn.pack(values) if numbers is None else numbers
 
 
-def _fits(values: list[int]) -> bool:
-    return min(values) >= -(2**63) and max(values) < 2**63
+def _numbers(values: list[Any]) -> np.ndarray | None:
+    """Numbers of one kind, or truths, as an array; None for other values."""
+    form = _NUMBERS.get(type(values[0])) if values else None
+    if form is None or len(set(map(type, values))) > 1:
+        return None
+    with contextlib.suppress(OverflowError):  # a whole number beyond 64 bits
+        return np.array(values, dtype=form)
+    return None
+
+
+def _flat_lists(values: list[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Lists as JSON and where each ends in it, written at once; None for what are not such lists.
+
+    Between two lists stands ``],[``. Where it stands no more often than that, these are the places:
+    no list holds others, and no text looks like it.
+    """
+    if set(map(type, values)) != {list}:
+        return None
+    data = np.frombuffer(orjson.dumps(values), dtype=np.uint8)[1:-1]
+    is_comma = data[1:-1] == ord(",")
+    is_comma &= data[:-2] == ord("]")
+    is_comma &= data[2:] == ord("[")
+    commas = np.flatnonzero(is_comma) + 1
+    return (data, np.append(commas, len(data))) if len(commas) == len(values) - 1 else None
 
 
 def join_columns(columns: Sequence[Column]) -> Column:

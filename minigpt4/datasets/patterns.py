@@ -20,26 +20,26 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._parts = list(string.Formatter().parse(text))
+        parts = list(string.Formatter().parse(text))
+        self._names = [name for _, name, _, _ in parts if name is not None]
         if any(not name or name.isdigit() for name in self.columns):
             raise ValueError("braces that name no column; double those that are meant as such")
         # Most patterns name whole columns, which need none of the formatter's machinery.
         self._simple = all(
             name is None or (name.isidentifier() and not conversion)
-            for _, name, _, conversion in self._parts
+            for _, name, _, conversion in parts
         )
+        self._parts = [(literal, name, spec or "") for literal, name, spec, _ in parts]
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that are read, without repetition."""
-        names = [name for _, name, _, _ in self._parts if name is not None]
-        return tuple(dict.fromkeys(name.split("[")[0].split(".")[0] for name in names))
+        return tuple(dict.fromkeys(name.split("[")[0].split(".")[0] for name in self._names))
 
     @cached_property
     def whole_columns(self) -> tuple[str, ...]:
         """Those that are written as they are: ``{answer}``, not ``{answer[0]}``."""
-        names = [name for _, name, _, _ in self._parts if name is not None]
-        return tuple(dict.fromkeys(name for name in names if not {"[", "."} & set(name)))
+        return tuple(dict.fromkeys(name for name in self._names if not {"[", "."} & set(name)))
 
     def fill(self, row: Mapping[str, Any]) -> str:
         """Fill in the values of a row.
@@ -50,12 +50,16 @@ class Pattern:
         if not self._simple:
             return _FORMATTER.vformat(self.text, (), row)
         return "".join(
-            literal if name is None else literal + _format(row[name], spec or "")
-            for literal, name, spec, _ in self._parts
+            [
+                literal if name is None else literal + _format(row[name], spec)
+                for literal, name, spec in self._parts
+            ]
         )
 
 
 def _format(value: Any, spec: str) -> str:
+    if not spec and isinstance(value, str):
+        return value
     if value is None:
         return ""
     if spec.endswith("d") and not isinstance(value, int):

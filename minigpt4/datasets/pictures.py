@@ -44,11 +44,15 @@ class PictureFolder:
 
     def path(self, name: str) -> str:
         """Full path of a picture that annotations call ``name``."""
+        return os.path.join(self.root, self.inside(name))  # noqa: PTH118 - called for every sample
+
+    def inside(self, name: str) -> str:
+        """Its path within the folder."""
         if self.strip:
             name = "/".join(PurePosixPath(name).parts[self.strip :])
         if self.form:
             name = unicodedata.normalize(self.form, name)
-        return os.path.join(self.root, name)  # noqa: PTH118 - called for every sample
+        return name
 
 
 def load_picture(path: str) -> Image.Image:
@@ -109,17 +113,19 @@ def _missing(names: Sequence[str], folder: PictureFolder) -> list[str]:
     listings: dict[str, set[str]] = {}
     missing = []
     for name in names:
-        parent, _, file = folder.path(name).rpartition("/")
+        inside = folder.inside(name)
+        end = inside.rfind("/") + 1
+        parent = inside[:end]
         if parent not in listings:
-            listings[parent] = _files(parent)
-        if file not in listings[parent]:
+            listings[parent] = _files(Path(folder.root, parent))
+        if inside[end:] not in listings[parent]:
             missing.append(name)
     return missing
 
 
-def _files(folder: str) -> set[str]:
+def _files(folder: Path) -> set[str]:
     try:
-        with os.scandir(folder or ".") as entries:
+        with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
     except (FileNotFoundError, NotADirectoryError):
         return set()

@@ -11,7 +11,7 @@ import numpy as np
 
 from minigpt4.common.errors import DataError
 from minigpt4.datasets.opening import collected_faults, first, share_of
-from minigpt4.datasets.patterns import fill, pattern_columns
+from minigpt4.datasets.patterns import compiled
 from minigpt4.datasets.pictures import BLANK, PictureFolder, locate, picture_roots
 from minigpt4.datasets.spec import RecordSpec
 from minigpt4.datasets.table import Table
@@ -39,7 +39,7 @@ class PictureNames:
         numbers: dict[str, int] = {}
         found = [-1] * len(rows)
         for place, row in enumerate(rows):
-            if any(value is None for value in row.values()):
+            if None in row.values():
                 continue
             try:
                 found[place] = numbers.setdefault(name_of(row), len(numbers))
@@ -194,13 +194,13 @@ class _Slot:
     """One picture of every row."""
 
     def __init__(self, pattern: str, *, name_only: bool) -> None:
-        self._pattern = pattern
+        self._pattern = compiled(pattern)
         self._name_only = name_only
-        self.columns = pattern_columns(pattern)
+        self.columns = self._pattern.columns
         self.folder = PictureFolder("")
 
     def name(self, row: Mapping[str, Any]) -> str:
-        name = fill(self._pattern, row)
+        name = self._pattern.fill(row)
         return name.rpartition("/")[2] if self._name_only else name
 
     def names(self, table: Table) -> PictureNames:
@@ -213,7 +213,7 @@ class _Slot:
         self.folder, missing = _locate(names.of(rows), table, spec)
         if missing and self._name_only:
             # Perhaps the folders that the annotations name (train2014/x.jpg) are there as well.
-            whole = _Slot(self._pattern, name_only=False)
+            whole = _Slot(self._pattern.text, name_only=False)
             folder, still_missing = _locate(whole.names(table).of(rows), table, spec)
             if not still_missing:
                 self.folder, self._name_only, missing = folder, False, []

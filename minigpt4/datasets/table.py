@@ -37,10 +37,9 @@ def _plain(key: Any) -> Any:
 def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Rows by column; a key that a row lacks is None there."""
     first = list(rows[0]) if rows else []
-    if len(first) > 1 and set(map(len, rows)) == {len(first)}:
+    if set(map(len, rows)) == {len(first)}:
         with contextlib.suppress(KeyError):  # then all rows have the same keys, as most files' do
-            columns = zip(*map(operator.itemgetter(*first), rows), strict=True)
-            return {name: list(column) for name, column in zip(first, columns, strict=True)}
+            return {name: list(map(operator.itemgetter(name), rows)) for name in first}
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 

@@ -29,6 +29,26 @@ def test_values_of_any_json_type_survive(value):
     assert Table.from_rows([{"v": value}, {"v": value}], source="f").value(1, "v") == value
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [["có", "không"], [], ["x"]],
+        [["a"], ["],["], ["b", "],["]],
+        [[["a"], ["b"]], [["c"]]],
+        [["a"]],
+        [[2**70], [1]],
+        [[2**63], [2]],
+        [[True, False], [False, False]],
+        [["a"], "b"],
+        [["a"], None, {"b": []}],
+    ],
+)
+def test_columns_of_lists_survive(values):
+    table = Table.from_rows([{"v": value} for value in values], source="f")
+    assert [row["v"] for row in table.rows(["v"])] == values
+    assert [table.value(number, "v") for number in range(len(values))] == values
+
+
 def test_concatenated_tables_keep_rows_and_places():
     table = Table.concat(
         [Table.from_rows(ROWS[:2], source="a"), Table.from_rows([{"id": 9}], source="b")]
