@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+_MULTIPLE = 16
+"""Lengths that PyTorch's kernel for bfloat16 on a CPU takes best are multiples of it."""
 _ROWS = 200
 """Queries whose scores are held at once: few stay in the cache, and skip what is masked anyway."""
 
@@ -42,15 +44,23 @@ def attend(
     if not dropout and _by_products(states):
         result: Tensor = _Attention.apply(*states, mask, scaling)
         return result
-    return _kernel(*states, mask, scaling, dropout)
+    length = queries.shape[2]
+    fills = mask is None and not torch.is_grad_enabled() and _is_narrow(queries)
+    if fills and length % _MULTIPLE:
+        # Zeros at the end change nothing, as no position before attends to them.
+        more = (0, 0, 0, -length % _MULTIPLE)
+        states = F.pad(queries, more), F.pad(keys, more), F.pad(values, more)
+    return _kernel(*states, mask, scaling, dropout)[:, :, :length]
 
 
 def _by_products(states: tuple[Tensor, ...]) -> bool:
     """Whether the gradient of what these give is asked for, and computed here."""
     needs = torch.is_grad_enabled() and any(each.requires_grad for each in states)
-    return needs and all(
-        each.device.type == "cpu" and each.dtype == torch.bfloat16 for each in states
-    )
+    return needs and all(map(_is_narrow, states))
+
+
+def _is_narrow(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16
 
 
 def _kernel(

@@ -1,4 +1,4 @@
-"""EVA's blocks in bfloat16 on a CPU, against autocast's and float32."""
+"""EVA's layers in bfloat16 on a CPU, against autocast's and float32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import pictures, small_settings
 from minigpt4.models import merging
 from minigpt4.models.products import has_pointwise
 from minigpt4.models.vision import build_vision, narrow
-from minigpt4.models.vision.narrow import NarrowBlocks
+from minigpt4.models.vision.narrow import NarrowLayers
 
 pytestmark = pytest.mark.skipif(not has_pointwise(), reason="oneDNN without bfloat16")
 
@@ -42,13 +42,13 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
 def taken(monkeypatch) -> Iterator[list[int]]:
     """A number for each time that the blocks were used."""
     calls: list[int] = []
-    plain = NarrowBlocks.__call__
+    plain = NarrowLayers.__call__
 
-    def counted(self: NarrowBlocks, tokens: torch.Tensor) -> torch.Tensor:
+    def counted(self: NarrowLayers, tokens: torch.Tensor) -> torch.Tensor:
         calls.append(len(tokens))
         return plain(self, tokens)
 
-    monkeypatch.setattr(NarrowBlocks, "__call__", counted)
+    monkeypatch.setattr(NarrowLayers, "__call__", counted)
     yield calls
 
 
@@ -59,7 +59,7 @@ def test_as_close_to_float32_as_autocast(taken, monkeypatch):
     found = run(made)
     assert taken == [2]
     assert found.dtype == torch.float32
-    monkeypatch.setattr(NarrowBlocks, "can_take", lambda *_: False)
+    monkeypatch.setattr(NarrowLayers, "can_take", lambda *_: False)
     theirs = run(made)
     assert taken == [2]
     assert 0 < error(found, exact) < 1.2 * error(theirs, exact) < 0.02

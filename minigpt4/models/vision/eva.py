@@ -17,7 +17,7 @@ from minigpt4.common.errors import ConfigError, WeightsError
 from minigpt4.common.settings import ModelSettings
 from minigpt4.models.vision.base import VisionEncoder
 from minigpt4.models.vision.download import eva_vit_g
-from minigpt4.models.vision.narrow import NarrowBlocks
+from minigpt4.models.vision.narrow import NarrowLayers
 from minigpt4.models.vision.weights import RANDOM, check_complete, encoder_weights, weight_file
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class EvaEncoder(VisionEncoder, Eva):
         )
         self.image_size = image_size
         self.source = f"eva_clip_g {sorted(merged.items())}"
-        self._narrow = NarrowBlocks(self.blocks)
+        self._narrow = NarrowLayers(self.patch_embed, self.blocks)
 
     @property
     def network(self) -> Eva:
@@ -88,7 +88,7 @@ class EvaEncoder(VisionEncoder, Eva):
         if args or kwargs or not self._narrow.can_take(x):
             tokens: Tensor = super().forward_features(x, *args, **kwargs)
             return tokens
-        tokens, _ = self._pos_embed(self.patch_embed(x))
+        tokens, _ = self._pos_embed(self._narrow.embed(x))
         return self._narrow(tokens)
 
 
