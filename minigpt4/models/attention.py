@@ -6,6 +6,7 @@ the more the shorter the sequences; see ``benchmarks/attention_gradient.py``.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -124,34 +125,37 @@ def _gradients(
     length = keys.shape[2]
     hidden = _hidden(mask, length, queries.dtype)  # (1 or B * H, M, L)
     asked, given = (each.reshape(-1, rows, width) for each in (queries, upstream))  # (B * H, M, d)
-    held, told = (
-        each.repeat_interleave(shared, dim=1).flatten(0, 1)  # (B * H, L, d)
-        for each in (keys, values)
-    )
+    if shared > 1:
+        keys, values = (each.repeat_interleave(shared, dim=1) for each in (keys, values))
+    held, told = (each.reshape(-1, length, width) for each in (keys, values))  # (B * H, L, d)
     if mask is not None:
         hidden = hidden.repeat_interleave(heads, dim=0)
 
     for_queries = torch.empty_like(asked)
-    for_keys, for_values = torch.zeros_like(held), torch.zeros_like(told)
-    for part in torch.arange(rows).tensor_split(-(-rows // _ROWS)):
-        begin, end = int(part[0]), int(part[-1]) + 1
+    for_keys, for_values = torch.empty_like(held), torch.empty_like(told)
+    count = -(-rows // _ROWS)
+    bounds = [rows * part // count for part in range(count + 1)]
+    for begin, end in reversed(list(itertools.pairwise(bounds))):  # the last ones see all keys
         seen = end if mask is None else length
+        earlier = int(end < rows)
         some, theirs = asked[:, begin:end], given[:, begin:end]
         bias = hidden[:, begin:end, :seen].expand(len(asked), -1, -1)
         scores = torch.baddbmm(bias, some, held[:, :seen].transpose(1, 2), alpha=scaling)
         weights = scores.softmax(-1)
         wanted = torch.bmm(theirs, told[:, :seen].transpose(1, 2))
         for_scores = torch._softmax_backward_data(wanted, weights, -1, weights.dtype)
-        for_queries[:, begin:end] = torch.bmm(for_scores, held[:, :seen])
-        for_keys[:, :seen] += torch.bmm(for_scores.transpose(1, 2), some)
-        for_values[:, :seen] += torch.bmm(weights.transpose(1, 2), theirs)
+        for_queries[:, begin:end] = torch.baddbmm(
+            some, for_scores, held[:, :seen], beta=0, alpha=scaling
+        )
+        sums = for_keys[:, :seen], for_values[:, :seen]
+        sums[0].baddbmm_(for_scores.transpose(1, 2), some, beta=earlier, alpha=scaling)
+        sums[1].baddbmm_(weights.transpose(1, 2), theirs, beta=earlier)
 
     def per_head(gradient: Tensor) -> Tensor:
         """(B * H, L, d) to (B, H', L, d)."""
         gradient = gradient.unflatten(0, (batch, heads // shared, shared))
         return gradient.sum(2) if shared > 1 else gradient.squeeze(2)
 
-    for_queries, for_keys = for_queries.mul_(scaling), for_keys.mul_(scaling)
     return for_queries.view_as(queries), per_head(for_keys), per_head(for_values)
 
 
