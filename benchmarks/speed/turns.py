@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import statistics
 import subprocess
@@ -12,6 +13,13 @@ from typing import Any
 
 from minigpt4.common.errors import ResourceError
 from minigpt4.common.logger import progress
+
+_COMPARED = (
+    ("train_b4_s", "train_b4_cached_s"),
+    ("train_mixed_s", "train_even_s"),
+    ("generate_b4x20_s", "generate_b4x20_cached_s"),
+)
+"""Actions whose ratios are told."""
 
 
 class Running:
@@ -71,21 +79,23 @@ def time_in_turn(subjects: Sequence[Running], rounds: int) -> list[dict[tuple[st
     """Seconds by subject and action, a mapping for each round.
 
     An action is timed in all rounds before the next one, as in a run, which does not go back and
-    forth between training and answering.
+    forth between training and answering. Actions that are compared with each other take turns, too.
 
     Args:
         subjects: Those that have an action are timed one after the other.
         rounds: How often.
     """
-    actions = list(dict.fromkeys(name for each in subjects for name in each.actions))
+    actions = dict.fromkeys(name for each in subjects for name in each.actions)
+    group_of = {name: group for group in _COMPARED for name in group}
+    groups = dict.fromkeys(group_of.get(name, (name,)) for name in actions)
     found: list[dict[tuple[str, str], float]] = [{} for _ in range(rounds)]
     with progress(total=rounds * len(actions), desc="measuring", unit="turn") as bar:
-        for action in actions:
-            for seconds in found:
+        for group in groups:
+            for seconds, action in itertools.product(found, group):
                 for subject in subjects:
                     if action in subject.actions:
                         seconds[subject.name, action] = float(subject.ask(action))
-                bar.update()
+                bar.update(action in actions)
     return found
 
 
