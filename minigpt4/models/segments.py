@@ -12,8 +12,10 @@ from torch.autograd.function import once_differentiable
 
 from minigpt4.models.attention import attend
 
-_CALL = 600_000
-"""What a call of its own for a sequence costs on a CPU, in multiplications of attention."""
+_CALL, _NARROW_CALL = 600_000, 3_000_000
+"""What a call of its own for a sequence costs on a CPU, in multiplications of attention: in float32
+and in bfloat16, which are quicker.
+"""
 
 
 class Segments:
@@ -84,7 +86,8 @@ class Segments:
         if self.device.type != "cpu":  # where a launch costs more than what it would save
             return False
         filled = len(self.lengths) * self.longest**2 - sum(n * n for n in self.lengths)
-        return filled * queries[0].numel() > _CALL * len(self.lengths)
+        call = _NARROW_CALL if queries.dtype == torch.bfloat16 else _CALL
+        return filled * queries[0].numel() > call * len(self.lengths)
 
     def _padded(self, states: Tensor) -> Tensor:
         """(T, H, d) to (B, L, H, d); what fills up is any row, and nothing attends to it."""
