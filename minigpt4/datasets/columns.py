@@ -53,7 +53,7 @@ class PackedColumn:
                 return cls(data, ends, form="text")
         form: Form = "json"
         try:
-            if (lists := _flat_lists(values)) is not None:
+            if (lists := _lists(values)) is not None:
                 return cls(*lists, form=form)
             texts = list(map(orjson.dumps, values))
         except TypeError:
@@ -217,11 +217,11 @@ def _numbers(values: list[Any]) -> np.ndarray | None:
     return None
 
 
-def _flat_lists(values: list[Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Lists as JSON and where each ends in it, written at once; None for what are not such lists.
+def _lists(values: list[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Lists as JSON, written at once, and where each ends in it; None where that cannot be told.
 
-    Between two lists stands ``],[``. Where it stands no more often than that, these are the places:
-    no list holds others, and no text looks like it.
+    Between two lists stands ``],[``. Where nothing in them, no text and no list, looks like it, it
+    stands there alone.
     """
     if set(map(type, values)) != {list}:
         return None
